@@ -1,0 +1,1 @@
+"""Generation: prompts, model clients, the parsers of their output, and the pipeline of a run."""

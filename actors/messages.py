@@ -1,0 +1,283 @@
+"""The mailbox vocabulary: every message between gateway, supervisor, nursery and project actor.
+
+Commands are imperative, answers are nouns or past tense. All are plain data: they are pickled,
+signed and sent over loopback TCP. A request carries `request_id` and `reply_to`; whoever finishes
+the work sends the answer, with the same `request_id`, straight to `reply_to`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Base of all messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Message):
+    """A message that is answered; `reply_to` is filled in by the supervisor from the sender."""
+
+    request_id: str
+    reply_to: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectRequest(Request):
+    """A request about one project, routed to its actor by the supervisor."""
+
+    project_id: str
+
+
+# --- gateway or admin -> supervisor -> project actor -------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartGeneration(ProjectRequest):
+    """Queue a generate command, waking the project's actor; answered by `Accepted` or `Failed`."""
+
+    description: str
+    command_id: str | None = None
+    model: str | None = None
+    max_phases: int | None = None
+    mode: str = "queue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelGeneration(ProjectRequest):
+    """Stop the run; answered by `Done` once nothing runs any more, or by `Failed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviveProject(ProjectRequest):
+    """Get or create the project's actor; it resumes an open run. Answered by `ProjectInfo`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetProject(ProjectRequest):
+    """Ask for a live project without creating it; answered by `ProjectInfo` or `Failed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassivateProject(ProjectRequest):
+    """Make an idle actor save, stop its sandbox and leave memory; answered by `Done`.
+
+    An actor with a run or a queue refuses with `Failed(code="project_busy")`.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveProject(ProjectRequest):
+    """End the run, remove the sandbox and leave memory; with `delete`, drop the data as well."""
+
+    delete: bool = True
+
+
+# --- gateway or admin -> supervisor --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchProject(ProjectRequest):
+    """Send `ProjectChanged` to the sender when the project's actor comes, goes or crashes.
+
+    Wakes nobody. Answered by `ProjectInfo`.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnwatchProject(ProjectRequest):
+    """End a `WatchProject`; answered by `Done`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetStatus(Request):
+    """Ask the supervisor for its counts; answered by `Status`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanUp(Request):
+    """Passivate every actor that has been idle for `idle_seconds`; answered by `Done`."""
+
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown(Request):
+    """Save every project, stop every sandbox, end every process within `deadline_seconds`.
+
+    Open runs stay open in the journal and go on at the next start. Answered by
+    `ShutdownComplete`.
+    """
+
+    deadline_seconds: float
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Message):
+    """Base of all answers."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Answer):
+    """A generate command is durable; `place` 0 runs now, 1 waits for one run, and so on."""
+
+    command_id: str
+    place: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Answer):
+    """The request was carried out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectInfo(Answer):
+    """Where a project's actor is: `stage` as in `actors/roster.py`, or absent if not in memory."""
+
+    project_id: str
+    stage: str
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(Answer):
+    """The supervisor's counts."""
+
+    live: int
+    running: int
+    waiting_runs: int
+    spares: int
+    nurseries: int
+    restarts: int
+    pids: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownComplete(Answer):
+    """Everything is saved; `saved` projects in time, `abandoned` ones lost their actor first."""
+
+    saved: int
+    abandoned: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Answer):
+    """The request was refused or failed: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectChanged(Message):
+    """Supervisor -> watchers: the project's actor is now at `stage`."""
+
+    project_id: str
+    stage: str
+
+
+# --- supervisor <-> nursery <-> project actor ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureSupervisor(Message):
+    """System -> supervisor, once: watch this descriptor; its end means that the gateway died."""
+
+    lifeline_fd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureNursery(Message):
+    """Supervisor -> nursery, once."""
+
+    supervisor: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreedSpares(Message):
+    """Supervisor -> nursery: fork `count` blank project actors."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureActor(Message):
+    """Nursery -> blank actor, once; the actor presents itself with `SpareReady`."""
+
+    supervisor: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpareReady(Message):
+    """Blank actor -> supervisor: the sender may be given a project."""
+
+    nursery: Any
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptProject(Message):
+    """Supervisor -> spare: become this project's actor. Commands may follow at once.
+
+    `crash_reason` is set when the project died too often: the actor ends its run with it.
+    """
+
+    project_id: str
+    crash_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWanted(Message):
+    """Project actor -> supervisor: may I run? Answered by `RunGranted`, perhaps later."""
+
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGranted(Message):
+    """Supervisor -> project actor: one of the `CODEGEN_MAX_RUNS` places is yours."""
+
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Message):
+    """Project actor -> supervisor: the place is free again."""
+
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectIdle(Message):
+    """Project actor -> supervisor: no run and no queue since now (`idle`), or work again."""
+
+    project_id: str
+    idle: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectGone(Message):
+    """Project actor -> supervisor: saved and leaving; `removed` when its data were dropped."""
+
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveAndStop(Message):
+    """Supervisor -> project actor: shutdown; keep the run open, save, answer `ProjectGone`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorExited(Message):
+    """Nursery -> supervisor: a child process is gone, expected or not."""
+
+    address: Any

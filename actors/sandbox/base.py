@@ -1,0 +1,88 @@
+"""The port to a sandbox: where one project's files are installed and served.
+
+Adapters: `docker.py` (a container per project) and `static.py` (the gateway serves the stored
+files). One contract test, `tests/integration/test_sandbox_contract.py`, runs over all of them.
+Errors are `actors.errors.SandboxError` and its children. Every method may be cancelled; the work
+inside the sandbox then ends as well, within the time that the adapter names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+#: Called for every line of output: (stream, line); stream is "stdout", "stderr" or "progress".
+LogSink = Callable[[str, str], None]
+
+Health = Literal["absent", "stopped", "running", "serving"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxStatus:
+    """What is known of a sandbox; `note` says in a sentence what a user should know."""
+
+    kind: str
+    health: Health
+    container_id: str | None = None
+    preview_url: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedSandbox:
+    """The answer of `start`: `is_fresh` means that it holds no files and no dependencies yet."""
+
+    container_id: str | None
+    is_fresh: bool
+
+
+class Sandbox(Protocol):
+    """One project's sandbox. Paths are relative to the project, with `/`."""
+
+    @property
+    def kind(self) -> str: ...
+
+    async def start(self) -> StartedSandbox:
+        """Create the sandbox, or adopt and start the one that exists; idempotent."""
+        ...
+
+    async def write_files(self, files: Mapping[str, str]) -> None:
+        """Write these files, creating directories; all or none is visible on failure."""
+        ...
+
+    async def delete_files(self, paths: Sequence[str]) -> None:
+        """Delete these files; one that does not exist is no error."""
+        ...
+
+    async def install_dependencies(self) -> None:
+        """Install what the manifest asks for; no manifest, nothing to do.
+
+        Raises InstallFailed with the last lines of the output.
+        """
+        ...
+
+    async def start_dev_server(self) -> str:
+        """Start (or restart) the dev server and return its URL once it has answered.
+
+        Raises ServerFailed with the last lines of the output.
+        """
+        ...
+
+    async def status(self) -> SandboxStatus: ...
+
+    async def logs(self, limit: int) -> list[tuple[str, str]]:
+        """Return the newest `limit` lines, oldest first, as (stream, line)."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop it, keeping what it holds where the adapter can; absent is no error."""
+        ...
+
+    async def remove(self) -> None:
+        """Remove it and all it holds; absent is no error."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; the sandbox itself goes on."""
+        ...

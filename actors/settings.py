@@ -1,0 +1,209 @@
+"""All settings: one table, read once from the environment and overridden by flags.
+
+`Settings.read(environment)` is the only reader. A process hands its settings on to the processes
+it starts with `Settings.environment()`, so every process of a service sees the same values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from actors.errors import InvalidSetting
+
+MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux; room for the longest name inside
+
+
+def default_state_dir(environment: Mapping[str, str]) -> str:
+    """Return the user's state directory by the XDG rules."""
+    base = environment.get("XDG_STATE_HOME") or os.path.join(
+        environment.get("HOME") or "/root", ".local", "state"
+    )
+    return os.path.join(base, "codegen")
+
+
+def _setting(variable: str, default: Any, help_text: str, **limits: Any) -> Any:
+    return field(
+        default=default, metadata={"variable": variable, "help": help_text, "limits": limits}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The effective settings. Durations are in seconds, sizes in MiB."""
+
+    host: str = _setting("CODEGEN_HOST", "127.0.0.1", "address to listen on")
+    port: int = _setting(
+        "CODEGEN_PORT", 8080, "port to listen on; 0 takes any free one", low=0, high=65535
+    )
+    state_dir: str = _setting(
+        "CODEGEN_STATE_DIR", "", "directory of the database, keys, sockets and logs"
+    )
+    database_url: str = _setting(
+        "DATABASE_URL", "", "PostgreSQL to use; empty runs a private one in the state directory"
+    )
+    openrouter_api_key: str = _setting(
+        "OPENROUTER_API_KEY", "", "key of the model's server; empty uses the demo model"
+    )
+    openrouter_base_url: str = _setting(
+        "OPENROUTER_BASE_URL",
+        "https://openrouter.ai/api/v1",
+        "any server that speaks OpenAI's chat completions",
+    )
+    model: str = _setting("CODEGEN_MODEL", "anthropic/claude-3.5-sonnet", "default model id")
+    max_phases: int = _setting("CODEGEN_MAX_PHASES", 5, "most phases of one run", low=1, high=50)
+    sandbox: str = _setting(
+        "CODEGEN_SANDBOX",
+        "auto",
+        "docker, static, or auto (docker if an engine answers)",
+        choices=("auto", "docker", "static"),
+    )
+    sandbox_image: str = _setting(
+        "CODEGEN_SANDBOX_IMAGE", "node:22-slim", "image of the Docker sandboxes"
+    )
+    sandbox_memory_mib: int = _setting(
+        "CODEGEN_SANDBOX_MEMORY_MIB", 1024, "memory limit of a sandbox in MiB", low=64
+    )
+    sandbox_cpus: float = _setting(
+        "CODEGEN_SANDBOX_CPUS", 2.0, "processor limit of a sandbox in cores", low=0.1
+    )
+    sandbox_pids: int = _setting("CODEGEN_SANDBOX_PIDS", 512, "process limit of a sandbox", low=32)
+    install_seconds: float = _setting(
+        "CODEGEN_INSTALL_SECONDS", 300.0, "deadline of one dependency install", low=1
+    )
+    server_seconds: float = _setting(
+        "CODEGEN_SERVER_SECONDS", 60.0, "deadline of a dev server's first answer", low=1
+    )
+    idle_seconds: float = _setting(
+        "CODEGEN_IDLE_SECONDS", 60.0, "after this long without work an actor leaves memory", low=0
+    )
+    max_runs: int = _setting(
+        "CODEGEN_MAX_RUNS", 20, "live runs at once over all projects; more are queued", low=1
+    )
+    max_queue: int = _setting("CODEGEN_MAX_QUEUE", 20, "waiting commands of one project", low=1)
+    spare_actors: int = _setting(
+        "CODEGEN_SPARE_ACTORS", 2, "blank actor processes kept warm", low=1, high=32
+    )
+    shutdown_seconds: float = _setting(
+        "CODEGEN_SHUTDOWN_SECONDS", 20.0, "deadline of a graceful stop", low=1
+    )
+    log_level: str = _setting(
+        "CODEGEN_LOG_LEVEL",
+        "INFO",
+        "DEBUG, INFO, WARNING or ERROR",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+    )
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], **flags: Any) -> Settings:
+        """Read every setting; a flag that is not None wins over the environment.
+
+        Raises InvalidSetting with the variable's name and what it may be.
+        """
+        values: dict[str, Any] = {}
+        for spec in dataclasses.fields(cls):
+            raw = flags.get(spec.name)
+            if raw is None:
+                raw = environment.get(spec.metadata["variable"])
+            if raw is None or raw == "":
+                raw = spec.default
+            values[spec.name] = _convert(spec, raw)
+        values["state_dir"] = os.path.abspath(
+            os.path.expanduser(values["state_dir"] or default_state_dir(environment))
+        )
+        settings = cls(**values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        url = urlsplit(self.openrouter_base_url)
+        if url.scheme not in ("http", "https") or not url.netloc:
+            raise InvalidSetting(
+                "OPENROUTER_BASE_URL must be a http or https address, "
+                f"not {self.openrouter_base_url!r}"
+            )
+        if self.database_url and urlsplit(self.database_url).scheme not in (
+            "postgresql",
+            "postgres",
+        ):
+            raise InvalidSetting("DATABASE_URL must begin with postgresql://")
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make another process read the same settings."""
+        return {
+            spec.metadata["variable"]: str(getattr(self, spec.name))
+            for spec in dataclasses.fields(self)
+        }
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the built-in demo model serves: no key and no server of one's own."""
+        default_url = type(self).__dataclass_fields__["openrouter_base_url"].default
+        return not self.openrouter_api_key and self.openrouter_base_url == default_url
+
+    @property
+    def model_label(self) -> str:
+        """The name that the log, the status and the snapshot show."""
+        return "demo" if self.is_demo else self.model
+
+    def path(self, *names: str) -> Path:
+        """Return a path inside the state directory."""
+        return Path(self.state_dir, *names)
+
+    @property
+    def key_file(self) -> Path:
+        """The key that signs every packet between actors; mode 0600."""
+        return self.path("wire.key")
+
+    @property
+    def actors_file(self) -> Path:
+        """Where the running service writes the address of its supervisor; mode 0600."""
+        return self.path("actors.json")
+
+    @property
+    def log_file(self) -> Path:
+        return self.path("logs", "service.log")
+
+    @property
+    def run_dir(self) -> Path:
+        """The directory of the sockets, mode 0700.
+
+        It is inside the state directory unless that path is too long for a Unix socket; then it is
+        a private directory below /tmp that is derived from the state directory.
+        """
+        inside = self.path("run")
+        if len(os.fsencode(inside)) <= MAX_SOCKET_PATH_BYTES - 16:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:16]
+        return Path("/tmp", f"codegen-{os.getuid()}-{digest}")  # noqa: S108  # checked to be ours, mode 0700, before use
+
+    @property
+    def feed_socket(self) -> Path:
+        return self.run_dir / "feed.sock"
+
+
+def _convert(spec: dataclasses.Field[Any], raw: Any) -> Any:
+    variable, limits = spec.metadata["variable"], spec.metadata["limits"]
+    kind: type[Any] = type(spec.default)
+    try:
+        value = kind(raw)
+    except ValueError:
+        word = "a whole number" if kind is int else "a number"
+        raise InvalidSetting(f"{variable} must be {word}, not {raw!r}") from None
+    if "choices" in limits and value not in limits["choices"]:
+        raise InvalidSetting(
+            f"{variable} must be one of {', '.join(limits['choices'])}, not {raw!r}"
+        )
+    if kind in (int, float) and not limits.get("low", value) <= value <= limits.get("high", value):
+        raise InvalidSetting(
+            f"{variable} must be at least {limits['low']}"
+            + (f" and at most {limits['high']}" if "high" in limits else "")
+            + f", not {raw!r}"
+        )
+    return value

@@ -1,0 +1,203 @@
+"""A project's state and the one function that changes it: state is a fold of events.
+
+Nothing here does I/O. File contents are not part of the state, only their sizes and hashes, so
+that reviving a project costs the same for 3 files and for 3,000.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from actors import events as ev
+from actors.events import PhasePlan, RunState
+
+
+class PhaseStatus(StrEnum):
+    """How far a phase has come."""
+
+    DESIGNED = "designed"
+    WRITTEN = "written"
+    COMPLETE = "complete"
+
+
+@dataclass(slots=True, kw_only=True)
+class Phase:
+    """One design + implement round. `finished` holds the paths that the phase has completed."""
+
+    number: int
+    plan: PhasePlan
+    status: PhaseStatus = PhaseStatus.DESIGNED
+    finished: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileInfo:
+    """A finished file: its size in bytes of UTF-8, its SHA-256 in hex, its phase (1-based)."""
+
+    size: int
+    sha256: str
+    phase_number: int
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenFile:
+    """The file being written and its text so far, in pieces."""
+
+    path: str
+    chunks: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.chunks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A generate command that waits or runs."""
+
+    id: str
+    description: str
+    model: str
+    max_phases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One generate command's work; `first_phase` is the number (1-based) of its first phase."""
+
+    command: Command
+    first_phase: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why the last run ended early."""
+
+    code: str
+    message: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ProjectState:
+    """Everything a viewer is shown, short of the files' contents."""
+
+    project_id: str
+    state: RunState = RunState.IDLE
+    phases: list[Phase] = field(default_factory=list)
+    files: dict[str, FileInfo] = field(default_factory=dict)
+    open_file: OpenFile | None = None
+    run: Run | None = None
+    queue: list[Command] = field(default_factory=list)
+    problem: Problem | None = None
+    preview_url: str | None = None
+    sandbox_kind: str | None = None
+    sandbox_container_id: str | None = None
+    descriptions: list[str] = field(default_factory=list)
+    designing: int = 0
+    last_seq: int = 0
+
+    @property
+    def status(self) -> str:
+        """`projects.status`: idle, generating, complete or error."""
+        if self.run is not None:
+            return "generating"
+        if self.state in (RunState.COMPLETE, RunState.ERROR):
+            return self.state.value
+        return "idle"
+
+    @property
+    def phase(self) -> Phase | None:
+        """The newest phase."""
+        return self.phases[-1] if self.phases else None
+
+
+def file_info(content: str, phase_number: int) -> FileInfo:
+    """Measure a finished file."""
+    data = content.encode()
+    return FileInfo(
+        size=len(data), sha256=hashlib.sha256(data).hexdigest(), phase_number=phase_number
+    )
+
+
+def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
+    """Change `state` by one event; `seq` is the event's number and only ever grows."""
+    state.last_seq = seq
+    match event:
+        case ev.StateChange():
+            state.state = event.state
+        case ev.CommandQueued():
+            state.queue.append(
+                Command(
+                    id=event.id,
+                    description=event.description,
+                    model=event.model,
+                    max_phases=event.max_phases,
+                )
+            )
+        case ev.CommandDropped():
+            state.queue = [command for command in state.queue if command.id != event.id]
+        case ev.RunStarted():
+            state.queue = [command for command in state.queue if command.id != event.id]
+            command = Command(
+                id=event.id,
+                description=event.description,
+                model=event.model,
+                max_phases=event.max_phases,
+            )
+            state.run = Run(command=command, first_phase=event.first_phase)
+            state.descriptions.append(event.description)
+            state.problem = None
+        case ev.RunResumed():
+            state.open_file = None
+        case ev.PhaseDesigning():
+            state.designing = event.phase_number
+        case ev.PhaseDesigned():
+            state.phases.append(Phase(number=len(state.phases) + 1, plan=event.phase))
+        case ev.FileStart():
+            state.open_file = OpenFile(path=event.path)
+        case ev.FileChunk():
+            if state.open_file is None or state.open_file.path != event.path:
+                state.open_file = OpenFile(path=event.path)
+            state.open_file.chunks.append(event.chunk)
+        case ev.FileEnd():
+            _finish_file(state, event.path, event.content)
+        case ev.FileRestored():
+            _close(state, event.path)
+        case ev.FilesWritten():
+            if state.phase is not None:
+                state.phase.status = PhaseStatus.WRITTEN
+        case ev.PhaseCompleted():
+            if state.phase is not None:
+                state.phase.status = PhaseStatus.COMPLETE
+        case ev.ServerStarted():
+            state.preview_url = event.url
+        case ev.SandboxStarted():
+            state.sandbox_kind = event.kind
+            state.sandbox_container_id = event.container_id
+        case ev.GenerationComplete() | ev.GenerationCancelled():
+            _end_run(state)
+        case ev.ErrorRaised():
+            state.problem = Problem(code=event.code, message=event.message)
+            _end_run(state)
+        case _:
+            pass  # deps_installed, sandbox_log, usage, ... change nothing that is kept here
+
+
+def _finish_file(state: ProjectState, path: str, content: str) -> None:
+    phase = state.phase
+    state.files[path] = file_info(content, phase.number if phase else 0)
+    if phase is not None and path not in phase.finished:
+        phase.finished.append(path)
+    _close(state, path)
+
+
+def _close(state: ProjectState, path: str) -> None:
+    if state.open_file is not None and state.open_file.path == path:
+        state.open_file = None
+
+
+def _end_run(state: ProjectState) -> None:
+    state.run = None
+    state.open_file = None
