@@ -272,3 +272,15 @@ STATUS_OF_CODE: dict[str, tuple[int, int]] = {
 def http_status(code: str) -> int:
     """Return the HTTP status for an error code; 500 for one without a row."""
     return STATUS_OF_CODE.get(code, (500, 1011))[0]
+
+
+def _tree(base: type[ServiceError]) -> list[type[ServiceError]]:
+    return [base, *(leaf for child in base.__subclasses__() for leaf in _tree(child))]
+
+
+_ERROR_OF_CODE = {cls.code: cls for cls in _tree(ServiceError)}
+
+
+def error_from_code(code: str, message: str) -> ServiceError:
+    """Build the error that another process told by its code."""
+    return _ERROR_OF_CODE.get(code, InternalError)(message)

@@ -169,7 +169,10 @@ class ErrorRaised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandQueued(Event):
-    """A generate command was accepted; `place` 0 is next, 1 waits for one run, and so on."""
+    """A generate command was accepted; `place` 0 goes to the head of the queue, else to its end.
+
+    `place` is the number of runs that it waits for.
+    """
 
     type = "command_queued"
     id: str

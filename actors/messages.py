@@ -190,16 +190,30 @@ class ProjectChanged(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureSupervisor(Message):
-    """System -> supervisor, once: watch this descriptor; its end means that the gateway died."""
+    """Guard -> supervisor, once; answered by `SupervisorReady`.
+
+    The end of `lifeline_fd` means that the gateway died, the end of `guard_pid` that the guard
+    did; one byte into `verdict_fd` tells the guard that the stop was an orderly one.
+    """
 
     lifeline_fd: int
+    verdict_fd: int
+    guard_pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorReady(Message):
+    """Supervisor -> guard: configured."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureNursery(Message):
-    """Supervisor -> nursery, once."""
+    """Supervisor -> nursery, once; `number` is its name among the nurseries."""
 
     supervisor: Any
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,13 +228,14 @@ class ConfigureActor(Message):
     """Nursery -> blank actor, once; the actor presents itself with `SpareReady`."""
 
     supervisor: Any
+    nursery: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpareReady(Message):
     """Blank actor -> supervisor: the sender may be given a project."""
 
-    nursery: Any
+    nursery: int
     pid: int
 
 
@@ -265,8 +280,15 @@ class ProjectIdle(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassivationRefused(Message):
+    """Project actor -> supervisor: there is work again; the actor stays."""
+
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectGone(Message):
-    """Project actor -> supervisor: saved and leaving; `removed` when its data were dropped."""
+    """Project actor -> supervisor: saved (or removed) and about to exit."""
 
     project_id: str
 
@@ -278,6 +300,6 @@ class SaveAndStop(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorExited(Message):
-    """Nursery -> supervisor: a child process is gone, expected or not."""
+    """Nursery -> supervisor, once per child: the process is gone, expected or not."""
 
     address: Any

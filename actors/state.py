@@ -128,14 +128,13 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
         case ev.StateChange():
             state.state = event.state
         case ev.CommandQueued():
-            state.queue.append(
-                Command(
-                    id=event.id,
-                    description=event.description,
-                    model=event.model,
-                    max_phases=event.max_phases,
-                )
+            command = Command(
+                id=event.id,
+                description=event.description,
+                model=event.model,
+                max_phases=event.max_phases,
             )
+            state.queue.insert(len(state.queue) if event.place else 0, command)
         case ev.CommandDropped():
             state.queue = [command for command in state.queue if command.id != event.id]
         case ev.RunStarted():

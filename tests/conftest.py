@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.docker",
     "tests.support.openrouter",
+    "tests.support.service",
 ]

@@ -1,0 +1,124 @@
+"""What the sandbox has of the project: which files, which dependencies, and whether it serves.
+
+Lives as long as the project's actor and is used by one run at a time. It begins with the sandbox
+being started in the background, so that this overlaps with the first plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+
+from actors.sandbox.base import Sandbox, StartedSandbox
+
+#: Files that decide what `install_dependencies` does.
+MANIFESTS = (
+    "package.json",
+    "package-lock.json",
+    "pnpm-lock.yaml",
+    "yarn.lock",
+    "bun.lock",
+    ".npmrc",
+)
+
+
+class Deployment:
+    """Brings the sandbox up to the project's files, doing only what has changed."""
+
+    def __init__(self, make_sandbox: Callable[[], Sandbox]) -> None:
+        self._make_sandbox = make_sandbox
+        self._sandbox: Sandbox | None = None
+        self._starting: asyncio.Task[StartedSandbox] | None = None
+        self._written: dict[str, str] = {}
+        self._installed: str | None = None
+        self._url: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return self._open().kind
+
+    def _open(self) -> Sandbox:
+        if self._sandbox is None:
+            self._sandbox = self._make_sandbox()
+        return self._sandbox
+
+    def begin(self) -> None:
+        """Start the sandbox in the background, unless that is under way or done."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._open().start(), name="sandbox-start")
+
+    async def ready(self) -> StartedSandbox:
+        """Wait until the sandbox runs; a failed start is tried afresh the next time."""
+        self.begin()
+        assert self._starting is not None
+        try:
+            return await self._starting
+        except BaseException:
+            self._forget()
+            raise
+
+    async def write(self, files: Mapping[str, str]) -> None:
+        """Write what the sandbox does not have yet."""
+        changed = {path: text for path, text in files.items() if self._written.get(path) != text}
+        if changed:
+            await self._open().write_files(changed)
+            self._written.update(changed)
+
+    def needs_install(self, files: Mapping[str, str]) -> bool:
+        return self._installed != manifest_digest(files)
+
+    async def install(self, files: Mapping[str, str]) -> None:
+        """Install the dependencies; a failed or cancelled install is repeated the next time."""
+        self._installed = None
+        await self._open().install_dependencies()
+        self._installed = manifest_digest(files)
+        self._url = None
+
+    @property
+    def is_serving(self) -> bool:
+        return self._url is not None
+
+    async def serve(self) -> str:
+        """Start (or restart) the dev server; returns its URL."""
+        self._url = None
+        self._url = await self._open().start_dev_server()
+        return self._url
+
+    async def stop(self) -> None:
+        """Stop the sandbox; what it holds is kept where the sandbox can keep it."""
+        await self._abandon_start()
+        if self._sandbox is not None:
+            await self._sandbox.stop()
+            await self._sandbox.close()
+            self._sandbox = None
+        self._forget()
+
+    async def remove(self) -> None:
+        """Remove the sandbox, also one of an earlier life."""
+        await self._abandon_start()
+        sandbox = self._open()
+        await sandbox.remove()
+        await sandbox.close()
+        self._sandbox = None
+        self._forget()
+
+    async def _abandon_start(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+
+    def _forget(self) -> None:
+        self._starting = None
+        self._written = {}
+        self._installed = None
+        self._url = None
+
+
+def manifest_digest(files: Mapping[str, str]) -> str:
+    """Return a digest of all manifests among the files."""
+    digest = hashlib.sha256()
+    for name in MANIFESTS:
+        if name in files:
+            digest.update(f"{name}\0{files[name]}\0".encode())
+    return digest.hexdigest()

@@ -1,0 +1,211 @@
+"""The journal of one live project: number, fold, save and publish its events, in this order.
+
+Saving is not a step that someone can forget: the only way to change the state is to record an
+event here. A *barrier* event is committed before it is published; the others are published at
+once and committed in groups at most `WRITE_SECONDS` later.
+
+Chunks of one file that arrive within one flush window become one event. The window is zero while
+the loop keeps up and widens with the loop's own lag: a busy machine sends fewer, larger frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+
+from actors.errors import Fenced, StorageUnavailable
+from actors.events import Event, FileChunk, encode_data, frame
+from actors.feed import Feed
+from actors.state import ProjectState, apply
+from actors.store import JournalEntry, Store
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 0.25  # the longest that a published event may be missing from PostgreSQL
+MAX_WINDOW_SECONDS = 0.05
+LAG_FLOOR_SECONDS = 0.002  # a lag below this is the loop's ordinary work
+LAG_FACTOR = 4.0
+MAX_UNWRITTEN_BYTES = 4 * 1024 * 1024  # then recording waits for the database
+UNCLEAN_GAP = (
+    10_000  # numbers skipped after a crash: more events than can have been published unsaved
+)
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Journal:
+    """Records events for the owner of `epoch`.
+
+    When another owner exists, `on_fenced` is called and `record` raises Fenced. While PostgreSQL
+    is away it waits and tries again: a run pauses at its next barrier and nothing is skipped.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        state: ProjectState,
+        epoch: int,
+        *,
+        on_fenced: Callable[[], None],
+    ) -> None:
+        self.state = state
+        self._on_fenced = on_fenced
+        self._store = store
+        self._feed = feed
+        self._epoch = epoch
+        self._loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()  # one transaction at a time, in the order of the numbers
+        self._is_committing_barrier = False
+        self._held: list[Event] = []  # arrived while a barrier was being committed
+        self._chunk_path = ""
+        self._chunk_parts: list[str] = []
+        self._unwritten: list[JournalEntry] = []
+        self._unwritten_bytes = 0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flush_due = 0.0
+        self._write_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lag = 0.0
+
+    def skip_unsaved_numbers(self) -> None:
+        """After a crash: leave out numbers that viewers may have seen with other content."""
+        self.state.last_seq += UNCLEAN_GAP
+
+    async def record(self, *events: Event) -> None:
+        """Record events in order; returns once they are durable if one of them is a barrier."""
+        if not any(event.is_barrier for event in events):
+            for event in events:
+                self.note(event)
+            if self._unwritten_bytes > MAX_UNWRITTEN_BYTES:
+                await asyncio.shield(self._keep(self._write_group()))  # as below
+            return
+        # A cancelled run must not leave its last events half recorded: they are in the state
+        # already, so they are committed and published whatever becomes of the caller.
+        await asyncio.shield(self._keep(self._record_barrier(events)))
+
+    async def _record_barrier(self, events: Sequence[Event]) -> None:
+        async with self._lock:
+            self._flush()
+            self._is_committing_barrier = True
+            try:
+                entries = [self._number(event) for event in events]
+                await self._commit([*self._take_unwritten(), *entries])
+                for entry in entries:
+                    self._publish(entry)
+                self._feed.mark_durable(self.state.last_seq)
+            finally:
+                self._is_committing_barrier = False
+                held, self._held = self._held, []
+                for event in held:
+                    self.note(event)
+
+    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work, name="journal")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def note(self, event: Event) -> None:
+        """Record an event that is no barrier, without waiting; may be called from a callback."""
+        assert not event.is_barrier
+        if self._is_committing_barrier:
+            self._held.append(event)
+        elif isinstance(event, FileChunk):
+            if event.path != self._chunk_path:
+                self._flush()
+                self._chunk_path = event.path
+            self._chunk_parts.append(event.chunk)
+            self._schedule_flush()
+        else:
+            self._flush()
+            self._add(event)
+
+    def _number(self, event: Event) -> JournalEntry:
+        seq = self.state.last_seq + 1
+        apply(self.state, event, seq)
+        return JournalEntry(seq, event, encode_data(event))
+
+    def _publish(self, entry: JournalEntry) -> None:
+        self._feed.publish(entry.seq, frame(entry.event.type, entry.data, entry.seq))
+
+    def _add(self, event: Event) -> None:
+        entry = self._number(event)
+        self._publish(entry)
+        self._unwritten.append(entry)
+        self._unwritten_bytes += len(entry.data)
+        if self._write_task is None:
+            self._write_task = self._loop.create_task(self._write_later(), name="write-later")
+
+    # --- chunks ----------------------------------------------------------------------------------
+
+    def _schedule_flush(self) -> None:
+        if self._flush_timer is not None:
+            return
+        window = 0.0
+        if self._feed.is_congested:
+            window = MAX_WINDOW_SECONDS
+        elif self._lag > LAG_FLOOR_SECONDS:
+            window = min(MAX_WINDOW_SECONDS, self._lag * LAG_FACTOR)
+        self._flush_due = self._loop.time() + window
+        self._flush_timer = self._loop.call_at(self._flush_due, self._flush_on_time)
+
+    def _flush_on_time(self) -> None:
+        lag = self._loop.time() - self._flush_due
+        self._lag += (lag - self._lag) / 8
+        self._flush_timer = None
+        if not self._is_committing_barrier:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if self._chunk_parts:
+            text, self._chunk_parts = "".join(self._chunk_parts), []
+            self._add(FileChunk(path=self._chunk_path, chunk=text))
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    async def _write_later(self) -> None:
+        await asyncio.sleep(WRITE_SECONDS)
+        self._write_task = None  # from here on `close` waits for it rather than cancelling it
+        with contextlib.suppress(Fenced):  # the owner was told by `on_fenced`
+            await self._write_group()
+
+    async def _write_group(self) -> None:
+        async with self._lock:
+            entries = self._take_unwritten()
+            if entries:
+                last = entries[-1].seq
+                await self._commit(entries)
+                self._feed.mark_durable(last)
+
+    def _take_unwritten(self) -> list[JournalEntry]:
+        entries, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
+        return entries
+
+    async def _commit(self, entries: Sequence[JournalEntry]) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._store.append(self.state.project_id, self._epoch, entries, self.state)
+                return
+            except Fenced:
+                self._on_fenced()
+                raise
+            except StorageUnavailable as error:
+                pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+                log.warning("%s: %s; again in %.2f s", self.state.project_id, error, pause)
+                attempt += 1
+                await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        """Write what is unwritten; a fenced owner writes nothing."""
+        self._flush()
+        if self._write_task is not None:
+            self._write_task.cancel()
+            self._write_task = None
+        with contextlib.suppress(Fenced):
+            await self._write_group()

@@ -1,0 +1,107 @@
+"""The project actor: the thin shell that joins a `ProjectAgent` to its mailbox.
+
+It begins blank, as a spare. Once it has adopted a project it never forks again, so it may have a
+thread: the bridge's, in which the agent lives.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from actors import messages as m
+from actors.actor import ActorExitRequest, BaseActor, WatchMessage, handles
+from actors.agent import ProjectAgent, Tools
+from actors.bridge import Bridge
+from actors.generation.choose import make_model
+from actors.sandbox.choose import make_sandbox
+from actors.settings import Settings
+from actors.store import Store
+
+
+class ProjectActor(BaseActor):
+    """One process; blank until `AdoptProject`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._supervisor: Any = None
+        self._bridge: Bridge | None = None
+        self._agent: ProjectAgent | None = None
+
+    @handles(m.ConfigureActor)
+    def configure(self, message: m.ConfigureActor, sender: Any) -> None:
+        self.die_with_parent()
+        self._supervisor = message.supervisor
+        self.send(message.supervisor, m.SpareReady(nursery=message.nursery, pid=os.getpid()))
+
+    @handles(m.AdoptProject)
+    def adopt(self, message: m.AdoptProject, sender: Any) -> None:
+        self._bridge = Bridge()
+        self.watched_fds = [self._bridge.fileno]
+        self._bridge.start()
+        self._bridge.submit(self._start_agent, message)
+
+    async def _start_agent(self, message: m.AdoptProject) -> None:
+        assert self._bridge is not None
+        office = BridgeOffice(self._bridge, self._supervisor, self.myAddress)
+        self._agent = ProjectAgent(
+            message.project_id,
+            settings=self.settings,
+            tools=make_tools(message.project_id, self.settings),
+            office=office,
+        )
+        await self._agent.start(message.crash_reason)
+
+    @handles(
+        m.StartGeneration,
+        m.CancelGeneration,
+        m.ReviveProject,
+        m.PassivateProject,
+        m.RemoveProject,
+        m.RunGranted,
+        m.SaveAndStop,
+    )
+    def hand_over(self, message: m.Message, sender: Any) -> None:
+        if self._bridge is not None:
+            self._bridge.submit(self._handle, message)
+
+    async def _handle(self, message: m.Message) -> None:
+        assert self._agent is not None  # tasks start in the order of their submission
+        await self._agent.handle(message)
+
+    @handles(WatchMessage)
+    def send_outbox(self, message: Any, sender: Any) -> None:
+        if self._bridge is not None:
+            for address, outgoing in self._bridge.drain():
+                self.send(address, outgoing)
+
+
+class BridgeOffice:
+    """The agent's way out: through the bridge, in order."""
+
+    def __init__(self, bridge: Bridge, supervisor: Any, own_address: Any) -> None:
+        self._bridge = bridge
+        self._supervisor = supervisor
+        self._own_address = own_address
+
+    def tell_supervisor(self, message: m.Message) -> None:
+        self._bridge.send(self._supervisor, message)
+
+    def answer(self, request: m.Request, answer: m.Answer) -> None:
+        if request.reply_to is not None:
+            self._bridge.send(request.reply_to, answer)
+
+    def leave(self) -> None:
+        self._bridge.send(self._own_address, ActorExitRequest())
+
+
+def make_tools(project_id: str, settings: Settings) -> Tools:
+    """Make the adapters that the settings ask for."""
+    base_url = f"http://{settings.host}:{settings.port}"
+    return Tools(
+        store=Store(settings.database_url),
+        model=make_model(settings),
+        make_sandbox=lambda on_log: make_sandbox(
+            settings.sandbox, project_id, settings, on_log, base_url
+        ),
+    )

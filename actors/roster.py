@@ -1,0 +1,378 @@
+"""Who is where: the supervisor's decisions, without any I/O.
+
+The roster knows every project that is in memory, on its way in, or on its way out. Each input
+(a request, a spare that is ready, an actor that left or died, the clock) is a method that returns
+the effects to carry out, in order. A request for a project that is being passivated, or waits for
+a spare, is kept and delivered later: there is no moment in which it could be lost.
+
+    absent --request--> waiting --spare--> live --idle--> passivating --gone--> absent
+                           ^                 |                 |
+                           +---- crash ------+---- request ----+  (kept, then revived)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from actors import messages as m
+
+MAX_RESTARTS = 3  # crashes of one project within RESTART_WINDOW_SECONDS; then its run ends
+RESTART_WINDOW_SECONDS = 60.0
+BIRTH_SECONDS = 10.0  # a birth takes 13 to 60 ms; after this long it has failed
+MAX_KEPT_REQUESTS = 100  # per project, while its actor is on its way in or out
+
+
+class Stage(StrEnum):
+    """Where a project's actor is."""
+
+    ABSENT = "absent"
+    WAITING = "waiting"
+    LIVE = "live"
+    PASSIVATING = "passivating"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `message` to the actor, gateway or admin at `address`."""
+
+    address: Any
+    message: m.Message
+
+
+@dataclass(frozen=True, slots=True)
+class Breed:
+    """Have `count` more spares made."""
+
+    count: int
+
+
+Effect = Send | Breed
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One project that is not absent."""
+
+    project_id: str
+    stage: Stage = Stage.WAITING
+    address: Any = None
+    pid: int = 0
+    kept: list[m.ProjectRequest] = field(default_factory=list)
+    running: bool = False
+    idle_since: float | None = None
+    is_leaving: bool = False
+    passivation: m.PassivateProject | None = None
+
+
+class Roster:
+    """The supervisor's state. Addresses are opaque; they are compared by `key`."""
+
+    def __init__(self, *, max_runs: int, spares: int, idle_seconds: float) -> None:
+        self._max_runs = max_runs
+        self._wanted_spares = spares
+        self._idle_seconds = idle_seconds
+        self._entries: dict[str, Entry] = {}
+        self._by_address: dict[str, str] = {}
+        self._spares: deque[tuple[Any, int]] = deque()
+        self._bred = 0  # asked for and not yet ready
+        self._bred_at = 0.0
+        self._waiting: deque[str] = deque()  # projects without an actor yet
+        self._run_queue: deque[str] = deque()
+        self._crashes: dict[str, deque[float]] = {}
+        self._watchers: dict[str, dict[str, Any]] = {}
+        self.restarts = 0
+        self._is_stopping = False
+
+    # --- questions -----------------------------------------------------------------------------
+
+    def stage(self, project_id: str) -> Stage:
+        entry = self._entries.get(project_id)
+        return entry.stage if entry else Stage.ABSENT
+
+    def status(self, request: m.GetStatus, *, nurseries: int) -> m.Status:
+        entries = self._entries.values()
+        return m.Status(
+            request_id=request.request_id,
+            live=sum(entry.address is not None for entry in entries),
+            running=sum(entry.running for entry in entries),
+            waiting_runs=len(self._run_queue),
+            spares=len(self._spares),
+            nurseries=nurseries,
+            restarts=self.restarts,
+            pids={entry.project_id: entry.pid for entry in entries if entry.pid},
+        )
+
+    @property
+    def count(self) -> int:
+        """How many projects are not absent."""
+        return len(self._entries)
+
+    # --- spares --------------------------------------------------------------------------------
+
+    def restock(self, now: float = 0.0) -> list[Effect]:
+        """Ask for as many spares as are missing, those that projects wait for included.
+
+        With `now` given, births that are overdue are given up: a process that dies before it has
+        presented itself is reported by nobody.
+        """
+        if now and self._bred and now - self._bred_at > BIRTH_SECONDS:
+            self._bred = 0
+        missing = self._wanted_spares + len(self._waiting) - len(self._spares) - self._bred
+        if missing <= 0 or self._is_stopping:
+            return []
+        self._bred += missing
+        self._bred_at = now or self._bred_at
+        return [Breed(missing)]
+
+    def spare_ready(self, address: Any, pid: int) -> list[Effect]:
+        self._bred = max(0, self._bred - 1)
+        self._spares.append((address, pid))
+        return [*self._fill(), *self.restock()]
+
+    def spares_lost(self, count: int) -> list[Effect]:
+        """`count` births will not happen: their nursery died."""
+        self._bred = max(0, self._bred - count)
+        return self.restock()
+
+    def _fill(self) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._waiting and self._spares:
+            entry = self._entries[self._waiting.popleft()]
+            entry.address, entry.pid = self._spares.popleft()
+            entry.stage = Stage.LIVE
+            self._by_address[key(entry.address)] = entry.project_id
+            effects.append(
+                Send(
+                    entry.address,
+                    m.AdoptProject(
+                        project_id=entry.project_id, crash_reason=self._crash_reason(entry)
+                    ),
+                )
+            )
+            effects += [Send(entry.address, request) for request in entry.kept]
+            entry.kept = []
+            effects += self._tell_watchers(entry.project_id, Stage.LIVE)
+        return effects
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def request(self, request: m.ProjectRequest) -> list[Effect]:
+        """Route a request; its `reply_to` is filled in."""
+        entry = self._entries.get(request.project_id)
+        if self._is_stopping:
+            return [_refuse(request, "actors_unavailable", "The service is stopping.")]
+        match request:
+            case m.WatchProject():
+                watchers = self._watchers.setdefault(request.project_id, {})
+                watchers[key(request.reply_to)] = request.reply_to
+                return [Send(request.reply_to, self._info(request))]
+            case m.UnwatchProject():
+                self._forget_watcher(request.project_id, request.reply_to)
+                return [Send(request.reply_to, m.Done(request_id=request.request_id))]
+            case m.GetProject():
+                if entry is None:
+                    return [_refuse(request, "not_found", "The project is not in memory.")]
+                return [Send(request.reply_to, self._info(request))]
+            case m.PassivateProject():
+                return self._passivate(request, entry)
+            case _:
+                return self._deliver(request, entry)
+
+    def _deliver(self, request: m.ProjectRequest, entry: Entry | None) -> list[Effect]:
+        if entry is None:
+            entry = self._entries[request.project_id] = Entry(project_id=request.project_id)
+            self._waiting.append(request.project_id)
+        elif entry.stage is Stage.LIVE and not entry.is_leaving:
+            entry.idle_since = None
+            return [Send(entry.address, request)]
+        if len(entry.kept) >= MAX_KEPT_REQUESTS:
+            return [_refuse(request, "project_busy", "Too many commands wait for this project.")]
+        entry.kept.append(request)
+        return [*self._fill(), *self.restock()]
+
+    def _passivate(self, request: m.PassivateProject, entry: Entry | None) -> list[Effect]:
+        if entry is None:
+            return [Send(request.reply_to, m.Done(request_id=request.request_id))]
+        if entry.stage is not Stage.LIVE or entry.is_leaving:
+            return [_refuse(request, "project_busy", "The project is just coming or going.")]
+        entry.stage = Stage.PASSIVATING
+        entry.passivation = request
+        return [
+            Send(entry.address, request),
+            *self._tell_watchers(request.project_id, Stage.PASSIVATING),
+        ]
+
+    # --- what actors report --------------------------------------------------------------------
+
+    def idle(self, project_id: str, idle: bool, now: float) -> list[Effect]:
+        if (entry := self._entries.get(project_id)) is not None:
+            entry.idle_since = now if idle else None
+        return []
+
+    def passivation_refused(self, project_id: str) -> list[Effect]:
+        """The actor found work before it read the passivation: it stays, kept requests go to it."""
+        entry = self._entries.get(project_id)
+        if entry is None or entry.stage is not Stage.PASSIVATING:
+            return []
+        entry.stage, entry.passivation, entry.idle_since = Stage.LIVE, None, None
+        kept, entry.kept = entry.kept, []
+        return [
+            *(Send(entry.address, request) for request in kept),
+            *self._tell_watchers(project_id, Stage.LIVE),
+        ]
+
+    def run_wanted(self, project_id: str) -> list[Effect]:
+        entry = self._entries.get(project_id)
+        if entry is None or entry.running or project_id in self._run_queue:
+            return []
+        self._run_queue.append(project_id)
+        return self._grant()
+
+    def run_ended(self, project_id: str) -> list[Effect]:
+        if (entry := self._entries.get(project_id)) is not None:
+            entry.running = False
+        return self._grant()
+
+    def _grant(self) -> list[Effect]:
+        effects: list[Effect] = []
+        running = sum(entry.running for entry in self._entries.values())
+        while self._run_queue and running < self._max_runs and not self._is_stopping:
+            project_id = self._run_queue.popleft()
+            entry = self._entries.get(project_id)
+            if entry is None or entry.address is None:
+                continue
+            entry.running = True
+            running += 1
+            effects.append(Send(entry.address, m.RunGranted(project_id=project_id)))
+        return effects
+
+    def leaving(self, project_id: str) -> list[Effect]:
+        """The actor saved and is about to exit: what comes for it now waits for its successor."""
+        if (entry := self._entries.get(project_id)) is not None:
+            entry.is_leaving = True
+        return []
+
+    def exited(self, address: Any, now: float) -> list[Effect]:
+        """An actor process is gone; said once or twice for the same one."""
+        project_id = self._by_address.pop(key(address), None)
+        if project_id is None:
+            before = len(self._spares)
+            self._spares = deque(s for s in self._spares if key(s[0]) != key(address))
+            return self.restock() if len(self._spares) < before else []
+        entry = self._entries.pop(project_id)
+        self._run_queue = deque(p for p in self._run_queue if p != project_id)
+        effects = self._answer_passivation(entry)
+        if entry.is_leaving or self._is_stopping:
+            effects += self._tell_watchers(project_id, Stage.ABSENT)
+            if entry.kept and not self._is_stopping:
+                effects += self._wait_again(entry)
+        else:
+            effects += self._crashed(entry, now)
+        return [*effects, *self._fill(), *self._grant(), *self.restock()]
+
+    def _crashed(self, entry: Entry, now: float) -> list[Effect]:
+        self.restarts += 1
+        crashes = self._crashes.setdefault(entry.project_id, deque(maxlen=MAX_RESTARTS + 1))
+        crashes.append(now)
+        while crashes and crashes[0] <= now - RESTART_WINDOW_SECONDS:
+            crashes.popleft()
+        if len(crashes) > MAX_RESTARTS:  # even the actor that only had to say so died
+            self._crashes.pop(entry.project_id)
+            return [
+                *(
+                    _refuse(r, "actor_crashed", "The project's actor keeps ending.")
+                    for r in entry.kept
+                ),
+                *self._tell_watchers(entry.project_id, Stage.ABSENT),
+            ]
+        return self._wait_again(entry)
+
+    def _wait_again(self, entry: Entry) -> list[Effect]:
+        self._entries[entry.project_id] = Entry(project_id=entry.project_id, kept=entry.kept)
+        self._waiting.append(entry.project_id)
+        return self._tell_watchers(entry.project_id, Stage.WAITING)
+
+    def _crash_reason(self, entry: Entry) -> str | None:
+        if len(self._crashes.get(entry.project_id, ())) < MAX_RESTARTS:
+            return None
+        return (
+            f"The project's actor ended unexpectedly {MAX_RESTARTS} times within "
+            f"{RESTART_WINDOW_SECONDS:.0f} seconds. Its finished files are kept; generate again."
+        )
+
+    @staticmethod
+    def _answer_passivation(entry: Entry) -> list[Effect]:
+        request = entry.passivation
+        if request is None or request.reply_to is None:
+            return []
+        return [Send(request.reply_to, m.Done(request_id=request.request_id))]
+
+    # --- the clock and the end -----------------------------------------------------------------
+
+    def passivate_idle(self, now: float, idle_seconds: float | None = None) -> list[Effect]:
+        """Passivate who has been idle for long enough."""
+        limit = self._idle_seconds if idle_seconds is None else idle_seconds
+        effects: list[Effect] = []
+        for entry in list(self._entries.values()):
+            if (
+                entry.stage is Stage.LIVE
+                and entry.idle_since is not None
+                and now - entry.idle_since >= limit
+            ):
+                request = m.PassivateProject(request_id="", project_id=entry.project_id)
+                effects += self._passivate(request, entry)
+        return effects
+
+    def stop(self) -> list[Effect]:
+        """Have every project saved; spares and projects without an actor need nothing."""
+        self._is_stopping = True
+        effects: list[Effect] = []
+        for project_id in self._waiting:
+            entry = self._entries.pop(project_id)
+            effects += [
+                _refuse(r, "actors_unavailable", "The service is stopping.") for r in entry.kept
+            ]
+        self._waiting.clear()
+        for entry in self._entries.values():
+            effects.append(Send(entry.address, m.SaveAndStop()))
+        return effects
+
+    # --- watchers ------------------------------------------------------------------------------
+
+    def _info(self, request: m.ProjectRequest) -> m.ProjectInfo:
+        entry = self._entries.get(request.project_id)
+        return m.ProjectInfo(
+            request_id=request.request_id,
+            project_id=request.project_id,
+            stage=self.stage(request.project_id),
+            running=entry.running if entry else False,
+        )
+
+    def _tell_watchers(self, project_id: str, stage: Stage) -> list[Effect]:
+        changed = m.ProjectChanged(project_id=project_id, stage=stage)
+        return [Send(watcher, changed) for watcher in self._watchers.get(project_id, {}).values()]
+
+    def _forget_watcher(self, project_id: str, address: Any) -> None:
+        watchers = self._watchers.get(project_id, {})
+        watchers.pop(key(address), None)
+        if not watchers:
+            self._watchers.pop(project_id, None)
+
+
+def key(address: Any) -> str:
+    """Return what identifies an actor's address: Thespian's own text of it has the port."""
+    return str(address)
+
+
+def addressed(request: m.Request, sender: Any) -> Any:
+    """Return the request with `reply_to` filled in."""
+    return request if request.reply_to is not None else replace(request, reply_to=sender)
+
+
+def _refuse(request: m.ProjectRequest, code: str, message: str) -> Send:
+    return Send(
+        request.reply_to, m.Failed(request_id=request.request_id, code=code, message=message)
+    )

@@ -1,0 +1,235 @@
+"""The supervisor: the only router between the gateway and the project actors.
+
+It carries out what `roster.py` decides, keeps the nurseries, watches the lifeline of the gateway,
+and answers admin messages. It forks (nurseries), so it never starts a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from actors import messages as m
+from actors.actor import (
+    ActorExitRequest,
+    BaseActor,
+    ChildActorExited,
+    WakeupMessage,
+    WatchMessage,
+    handles,
+)
+from actors.nursery import MAX_CHILDREN, Nursery
+from actors.roster import Breed, Effect, Roster, Send, addressed, key
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
+
+
+@dataclass(slots=True)
+class NurseryEntry:
+    """A nursery: its address, the keys of its living children, the births asked of it."""
+
+    address: Any
+    children: set[str] = field(default_factory=set)
+    unborn: int = 0
+
+    @property
+    def room(self) -> int:
+        return MAX_CHILDREN - len(self.children) - self.unborn
+
+
+class Supervisor(BaseActor):
+    """Global name `codegen-supervisor`; one per service."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = self.settings
+        self._roster = Roster(
+            max_runs=settings.max_runs,
+            spares=settings.spare_actors,
+            idle_seconds=settings.idle_seconds,
+        )
+        self._tick_seconds = min(TICK_SECONDS, max(0.05, settings.idle_seconds / 2))
+        self._nurseries: dict[int, NurseryEntry] = {}
+        self._nursery_number = 0
+        self._verdict_fd = -1
+        self._shutdown: m.Shutdown | None = None
+        self._stop_deadline: float | None = None
+        self._has_ended = False
+        self._saved = 0
+
+    # --- start -----------------------------------------------------------------------------------
+
+    @handles(m.ConfigureSupervisor)
+    def configure(self, message: m.ConfigureSupervisor, sender: Any) -> None:
+        self.die_with_parent()
+        self._verdict_fd = message.verdict_fd
+        self.watched_fds = [message.lifeline_fd, os.pidfd_open(message.guard_pid)]
+        self.wakeupAfter(timedelta(seconds=self._tick_seconds))
+        self._carry_out(self._roster.restock(time.monotonic()))
+        self.send(sender, m.SupervisorReady(pid=os.getpid()))
+
+    # --- requests --------------------------------------------------------------------------------
+
+    @handles(
+        m.StartGeneration,
+        m.CancelGeneration,
+        m.ReviveProject,
+        m.GetProject,
+        m.PassivateProject,
+        m.RemoveProject,
+        m.WatchProject,
+        m.UnwatchProject,
+    )
+    def route(self, message: m.ProjectRequest, sender: Any) -> None:
+        self._carry_out(self._roster.request(addressed(message, sender)))
+
+    @handles(m.GetStatus)
+    def answer_status(self, message: m.GetStatus, sender: Any) -> None:
+        self.send(sender, self._roster.status(message, nurseries=len(self._nurseries)))
+
+    @handles(m.CleanUp)
+    def clean_up(self, message: m.CleanUp, sender: Any) -> None:
+        self._carry_out(self._roster.passivate_idle(time.monotonic(), message.idle_seconds))
+        self.send(sender, m.Done(request_id=message.request_id))
+
+    # --- what project actors report --------------------------------------------------------------
+
+    @handles(m.SpareReady)
+    def take_spare(self, message: m.SpareReady, sender: Any) -> None:
+        nursery = self._nurseries.get(message.nursery)
+        if nursery is None:  # it died meanwhile, and the kernel ends its children
+            return
+        nursery.unborn = max(0, nursery.unborn - 1)
+        nursery.children.add(key(sender))
+        self._carry_out(self._roster.spare_ready(sender, message.pid))
+
+    @handles(m.ProjectIdle)
+    def note_idle(self, message: m.ProjectIdle, sender: Any) -> None:
+        self._carry_out(self._roster.idle(message.project_id, message.idle, time.monotonic()))
+
+    @handles(m.PassivationRefused)
+    def keep(self, message: m.PassivationRefused, sender: Any) -> None:
+        self._carry_out(self._roster.passivation_refused(message.project_id))
+
+    @handles(m.RunWanted)
+    def queue_run(self, message: m.RunWanted, sender: Any) -> None:
+        self._carry_out(self._roster.run_wanted(message.project_id))
+
+    @handles(m.RunEnded)
+    def end_run(self, message: m.RunEnded, sender: Any) -> None:
+        self._carry_out(self._roster.run_ended(message.project_id))
+
+    @handles(m.ProjectGone)
+    def note_leaving(self, message: m.ProjectGone, sender: Any) -> None:
+        self._saved += self._shutdown is not None or self._stop_deadline is not None
+        self._carry_out(self._roster.leaving(message.project_id))
+
+    @handles(m.ActorExited)
+    def note_exit(self, message: m.ActorExited, sender: Any) -> None:
+        for nursery in self._nurseries.values():
+            nursery.children.discard(key(message.address))
+        self._carry_out(self._roster.exited(message.address, time.monotonic()))
+        self._finish_stop_if_empty()
+
+    @handles(ChildActorExited)
+    def replace_nursery(self, message: Any, sender: Any) -> None:
+        """A nursery died and its children with it: treat each as a crash."""
+        for number, nursery in list(self._nurseries.items()):
+            if nursery.address == message.childAddress:
+                del self._nurseries[number]
+                if not self._has_ended:
+                    log.error("nursery %d died; its actors go on elsewhere", number)
+                self._carry_out(self._roster.spares_lost(nursery.unborn))
+                for child in nursery.children:
+                    self._carry_out(self._roster.exited(child, time.monotonic()))
+        self._finish_stop_if_empty()
+
+    # --- the clock, the lifeline, the end --------------------------------------------------------
+
+    @handles(WakeupMessage)
+    def tick(self, message: Any, sender: Any) -> None:
+        now = time.monotonic()
+        if self._stop_deadline is not None:
+            if now >= self._stop_deadline and not self._has_ended:
+                self._end()
+                return
+        else:
+            self._carry_out(self._roster.passivate_idle(now))
+            self._carry_out(self._roster.restock(now))
+        self.wakeupAfter(timedelta(seconds=self._tick_seconds))
+
+    @handles(WatchMessage)
+    def note_end_of_service(self, message: Any, sender: Any) -> None:
+        """Neither the lifeline nor the guard's descriptor is readable before its holder's end."""
+        log.warning("the service around the actors is gone: saving every project")
+        self.watched_fds = []
+        self._begin_stop(self.settings.shutdown_seconds / 2)
+
+    @handles(m.Shutdown)
+    def shut_down(self, message: m.Shutdown, sender: Any) -> None:
+        self._shutdown = addressed(message, sender)
+        self._begin_stop(message.deadline_seconds)
+
+    def _begin_stop(self, deadline_seconds: float) -> None:
+        if self._stop_deadline is not None:
+            return
+        self._stop_deadline = time.monotonic() + deadline_seconds
+        self._carry_out(self._roster.stop())
+        self._finish_stop_if_empty()
+
+    def _finish_stop_if_empty(self) -> None:
+        if self._stop_deadline is not None and not self._has_ended and not self._roster.count:
+            self._end()
+
+    def _end(self) -> None:
+        abandoned = self._roster.count
+        log.info("stopped: %d projects saved, %d abandoned", self._saved, abandoned)
+        if self._shutdown is not None:
+            self.send(
+                self._shutdown.reply_to,
+                m.ShutdownComplete(
+                    request_id=self._shutdown.request_id, saved=self._saved, abandoned=abandoned
+                ),
+            )
+        self._has_ended = True
+        os.write(self._verdict_fd, b"\0")
+        for nursery in self._nurseries.values():
+            self.send(nursery.address, ActorExitRequest())
+        self.actorSystemShutdown()
+
+    # --- effects ---------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(address, message):
+                    if address is not None:
+                        self.send(address, message)
+                case Breed(count):
+                    self._breed(count)
+
+    def _breed(self, count: int) -> None:
+        while count > 0:
+            nursery = self._nursery_with_room()
+            births = min(count, nursery.room)
+            nursery.unborn += births
+            self.send(nursery.address, m.BreedSpares(count=births))
+            count -= births
+
+    def _nursery_with_room(self) -> NurseryEntry:
+        for nursery in self._nurseries.values():
+            if nursery.room > 0:
+                return nursery
+        self._nursery_number += 1
+        address = self.createActor(Nursery)
+        self._nurseries[self._nursery_number] = NurseryEntry(address)
+        self.send(
+            address, m.ConfigureNursery(supervisor=self.myAddress, number=self._nursery_number)
+        )
+        return self._nurseries[self._nursery_number]

@@ -1,0 +1,170 @@
+"""The actor system as the gateway sees it: started, asked, watched, replaced, stopped.
+
+The system is a process of its own (`actors/system.py`), so it forks from a process that has no
+threads. The gateway holds the write end of a pipe, the lifeline: whatever ends the gateway closes
+it, and the supervisor saves everything and ends the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from actors import wire
+from actors.errors import ActorsUnavailable, ServiceError
+from actors.messages import Answer, Request, Shutdown
+from actors.settings import Settings
+from gateway.mailbox import ASK_SECONDS, Mailbox
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 20.0
+END_SECONDS = 5.0  # from the supervisor's last answer to the end of its processes
+RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)  # before the first, second, ... restart in a row
+
+
+class ActorSystem:
+    """Keeps one actor system running until `stop`, or until an admin message shuts it down.
+
+    `closed` is set in the latter case. `on_restart` is awaited after a crash, when the fresh
+    system answers: the gateway then revives the projects that have work.
+    """
+
+    def __init__(
+        self, settings: Settings, on_restart: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._settings = settings
+        self._on_restart = on_restart
+        self._mailbox: Mailbox | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._lifeline: int | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        self.restarts = 0
+        self.closed = asyncio.Event()
+
+    @property
+    def is_up(self) -> bool:
+        return self._mailbox is not None
+
+    async def start(self) -> None:
+        """Start the system; raises ActorsUnavailable when it does not come up."""
+        wire.install(wire.load_or_create_key(self._settings.key_file))
+        await self._launch()
+        self._keeper = asyncio.create_task(self._keep(), name="actor-system")
+
+    async def ask(self, request: Request, timeout_seconds: float = ASK_SECONDS) -> Answer:
+        """Ask the supervisor; see `Mailbox.ask`."""
+        if self._mailbox is None:
+            raise ActorsUnavailable()
+        return await self._mailbox.ask(request, timeout_seconds)
+
+    async def _launch(self) -> None:
+        reader, self._lifeline = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "actors.system",
+                str(reader),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, **self._settings.environment(), "PYTHONPATH": _python_path()},
+                pass_fds=(reader,),
+                start_new_session=True,  # Ctrl-C in the terminal is for the gateway alone
+            )
+        finally:
+            os.close(reader)
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                line = await self._process.stdout.readline()
+            ready = orjson.loads(line)
+        except (TimeoutError, orjson.JSONDecodeError):
+            await self._end_process()
+            raise ActorsUnavailable(
+                f"The actor system did not start; see {self._settings.log_file}."
+            ) from None
+        self._write_actors_file(ready)
+        self._mailbox = Mailbox(ready["supervisor"], ready["admin_port"])
+        log.info("actor system up: supervisor %s, pid %d", ready["supervisor"], ready["pid"])
+
+    def _write_actors_file(self, ready: dict[str, object]) -> None:
+        path = self._settings.actors_file
+        draft = path.with_suffix(".new")
+        url = f"http://{self._settings.host}:{self._settings.port}"
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(orjson.dumps({**ready, "url": url, "gateway_pid": os.getpid()}))
+        draft.replace(path)
+
+    async def _keep(self) -> None:
+        """Replace the system whenever it ends without having been asked to."""
+        crashes_in_a_row = 0
+        while True:
+            assert self._process is not None
+            status = await self._process.wait()
+            await self._disconnect()
+            if self._is_stopping:
+                return
+            if status == 0:
+                log.info("the actor system was shut down by an admin message")
+                self.closed.set()
+                return
+            self.restarts += 1
+            pause = RESTART_PAUSE_SECONDS[min(crashes_in_a_row, len(RESTART_PAUSE_SECONDS) - 1)]
+            crashes_in_a_row += 1
+            log.error("the actor system ended (status %s); starting afresh", status)
+            await asyncio.sleep(pause)
+            try:
+                await self._launch()
+                if self._on_restart is not None:
+                    await self._on_restart()
+                crashes_in_a_row = 0
+            except ServiceError as error:
+                log.error("%s", error)
+
+    async def _disconnect(self) -> None:
+        if self._mailbox is not None:
+            mailbox, self._mailbox = self._mailbox, None
+            await mailbox.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+    async def stop(self, deadline_seconds: float) -> None:
+        """Have everything saved and every process ended, by force at the deadline."""
+        self._is_stopping = True
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                with contextlib.suppress(ActorsUnavailable):
+                    request = Shutdown(
+                        request_id=os.urandom(8).hex(),
+                        deadline_seconds=max(1.0, deadline_seconds - END_SECONDS),
+                    )
+                    await self.ask(request, deadline_seconds)
+                if self._process is not None:
+                    await self._process.wait()
+        except TimeoutError:
+            log.error("the actor system did not end in time")
+        await self._end_process()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        await self._disconnect()
+        self._settings.actors_file.unlink(missing_ok=True)
+
+    async def _end_process(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()  # the guard then kills all its descendants
+            await self._process.wait()
+
+
+def _python_path() -> str:
+    """Have the child import the same `actors` package, whatever its working directory."""
+    return os.pathsep.join(path for path in sys.path if path)

@@ -1,0 +1,337 @@
+"""The supervisor's decisions: no request is lost, no project has two actors, spares are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors import messages as m
+from actors.roster import (
+    MAX_KEPT_REQUESTS,
+    MAX_RESTARTS,
+    RESTART_WINDOW_SECONDS,
+    Breed,
+    Effect,
+    Roster,
+    Send,
+    Stage,
+    addressed,
+)
+
+
+class World:
+    """A roster with the replies, births and deliveries that it asked for."""
+
+    def __init__(self, *, max_runs: int = 2, spares: int = 1, idle_seconds: float = 10) -> None:
+        self.roster = Roster(max_runs=max_runs, spares=spares, idle_seconds=idle_seconds)
+        self.sent: list[tuple[str, m.Message]] = []
+        self.bred = 0
+        self.born = 0
+        self.do(self.roster.restock(1.0))
+
+    def do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(address, message):
+                    self.sent.append((address, message))
+                case Breed(count):
+                    self.bred += count
+
+    def give_birth(self) -> str:
+        self.born += 1
+        address = f"actor-{self.born}"
+        self.do(self.roster.spare_ready(address, 1000 + self.born))
+        return address
+
+    def generate(self, project_id: str = "p", request_id: str = "r1") -> m.StartGeneration:
+        request = m.StartGeneration(
+            request_id=request_id, reply_to="gateway", project_id=project_id, description="x"
+        )
+        self.do(self.roster.request(request))
+        return request
+
+    def request(self, type_: type[m.ProjectRequest], project_id: str = "p") -> m.ProjectRequest:
+        request = type_(request_id="q", reply_to="gateway", project_id=project_id)
+        self.do(self.roster.request(request))
+        return request
+
+    def to(self, address: str) -> list[m.Message]:
+        return [message for to, message in self.sent if to == address]
+
+    def status(self) -> m.Status:
+        return self.roster.status(m.GetStatus(request_id="s"), nurseries=1)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def live(world: World, project_id: str = "p") -> str:
+    address = world.give_birth()
+    world.generate(project_id)
+    assert world.roster.stage(project_id) is Stage.LIVE
+    return address
+
+
+def test_a_request_for_an_absent_project_goes_to_a_spare_after_its_adoption(world: World) -> None:
+    address = world.give_birth()
+    request = world.generate()
+    assert world.to(address) == [m.AdoptProject(project_id="p"), request]
+    assert world.bred == 2  # the spare that was used is replaced
+
+
+def test_a_request_waits_until_a_spare_is_born(world: World) -> None:
+    request = world.generate()
+    assert world.roster.stage("p") is Stage.WAITING
+    address = world.give_birth()
+    assert world.to(address) == [m.AdoptProject(project_id="p"), request]
+
+
+def test_requests_for_a_waiting_project_are_delivered_in_order_to_one_actor(world: World) -> None:
+    first, second = world.generate(request_id="1"), world.generate(request_id="2")
+    assert world.to(world.give_birth())[1:] == [first, second]
+    assert world.status().live == 1
+
+
+def test_a_request_to_a_live_project_goes_straight_to_its_actor(world: World) -> None:
+    address = live(world)
+    request = world.request(m.CancelGeneration)
+    assert world.to(address)[-1] == request
+
+
+def test_get_project_creates_nothing(world: World) -> None:
+    world.request(m.GetProject)
+    assert isinstance(world.to("gateway")[0], m.Failed)
+    assert world.status().live == 0
+    live(world)
+    world.request(m.GetProject)
+    info = world.to("gateway")[-1]
+    assert isinstance(info, m.ProjectInfo)
+    assert info.stage == "live"
+
+
+def test_an_idle_actor_is_passivated_when_its_time_has_come(world: World) -> None:
+    address = live(world)
+    world.do(world.roster.idle("p", True, 100.0))
+    world.do(world.roster.passivate_idle(109.0))
+    assert world.roster.stage("p") is Stage.LIVE
+    world.do(world.roster.passivate_idle(110.0))
+    assert isinstance(world.to(address)[-1], m.PassivateProject)
+    world.do(world.roster.leaving("p"))
+    world.do(world.roster.exited(address, 111.0))
+    assert world.roster.stage("p") is Stage.ABSENT
+    assert world.roster.restarts == 0
+
+
+def test_an_actor_that_works_again_is_not_passivated(world: World) -> None:
+    live(world)
+    world.do(world.roster.idle("p", True, 100.0))
+    world.do(world.roster.idle("p", False, 105.0))
+    world.do(world.roster.passivate_idle(1000.0))
+    assert world.roster.stage("p") is Stage.LIVE
+
+
+def test_a_clean_up_may_name_its_own_limit(world: World) -> None:
+    live(world)
+    world.do(world.roster.idle("p", True, 100.0))
+    world.do(world.roster.passivate_idle(100.0, 0.0))
+    assert world.roster.stage("p") is Stage.PASSIVATING
+
+
+def test_a_request_during_passivation_waits_and_revives(world: World) -> None:
+    old = live(world)
+    world.request(m.PassivateProject)
+    request = world.generate(request_id="late")
+    assert request not in world.to(old)
+    world.do(world.roster.leaving("p"))
+    world.do(world.roster.exited(old, 5.0))
+    new = world.give_birth()
+    assert world.to(new) == [m.AdoptProject(project_id="p"), request]
+    assert m.Done(request_id="q") in world.to("gateway")
+
+
+def test_a_request_between_leaving_and_exit_waits_for_the_successor(world: World) -> None:
+    old = live(world)
+    world.do(world.roster.leaving("p"))
+    request = world.generate(request_id="late")
+    assert request not in world.to(old)
+    world.do(world.roster.exited(old, 5.0))
+    assert request in world.to(world.give_birth())
+
+
+def test_a_refused_passivation_delivers_what_was_kept(world: World) -> None:
+    address = live(world)
+    world.request(m.PassivateProject)
+    request = world.generate(request_id="late")
+    world.do(world.roster.passivation_refused("p"))
+    assert world.to(address)[-1] == request
+    assert world.roster.stage("p") is Stage.LIVE
+    world.do(world.roster.passivation_refused("p"))
+    world.do(world.roster.passivation_refused("unknown"))
+
+
+def test_passivating_an_absent_project_is_done_at_once_and_a_leaving_one_is_refused(
+    world: World,
+) -> None:
+    world.request(m.PassivateProject)
+    assert world.to("gateway") == [m.Done(request_id="q")]
+    live(world)
+    world.request(m.PassivateProject)
+    world.request(m.PassivateProject)
+    assert isinstance(world.to("gateway")[-1], m.Failed)
+
+
+def test_a_crashed_project_gets_a_new_actor_and_keeps_its_place_in_nothing(world: World) -> None:
+    old = live(world)
+    world.do(world.roster.run_wanted("p"))
+    assert world.status().running == 1
+    world.do(world.roster.exited(old, 5.0))
+    assert world.status().running == 0
+    assert world.roster.restarts == 1
+    new = world.give_birth()
+    assert world.to(new) == [m.AdoptProject(project_id="p")]
+
+
+def test_a_second_report_of_the_same_exit_changes_nothing(world: World) -> None:
+    old = live(world)
+    world.do(world.roster.exited(old, 5.0))
+    world.do(world.roster.exited(old, 5.0))
+    assert world.roster.restarts == 1
+
+
+def crash(world: World, at: float) -> str:
+    address = world.give_birth()
+    assert isinstance(world.to(address)[0], m.AdoptProject)
+    world.do(world.roster.exited(address, at))
+    return address
+
+
+def test_three_crashes_in_a_minute_end_the_run_with_a_reason(world: World) -> None:
+    world.generate()
+    for number in range(MAX_RESTARTS):
+        crash(world, float(number))
+    adopted = world.to(world.give_birth())[0]
+    assert isinstance(adopted, m.AdoptProject)
+    assert adopted.crash_reason is not None
+    assert str(MAX_RESTARTS) in adopted.crash_reason
+
+
+def test_when_even_the_last_actor_dies_the_project_is_given_up_and_commands_are_refused(
+    world: World,
+) -> None:
+    world.generate()
+    for number in range(MAX_RESTARTS):
+        crash(world, float(number))
+    last = world.give_birth()
+    world.request(m.PassivateProject)
+    world.generate(request_id="kept")
+    world.do(world.roster.exited(last, 9.0))
+    assert world.roster.stage("p") is Stage.ABSENT
+    refused = world.to("gateway")[-1]
+    assert isinstance(refused, m.Failed)
+    assert refused.code == "actor_crashed"
+
+
+def test_old_crashes_are_forgotten(world: World) -> None:
+    world.generate()
+    for number in range(MAX_RESTARTS + 3):
+        crash(world, number * RESTART_WINDOW_SECONDS)
+    adopted = world.to(world.give_birth())[0]
+    assert adopted == m.AdoptProject(project_id="p")
+
+
+def test_a_dead_spare_is_replaced(world: World) -> None:
+    spare = world.give_birth()
+    world.do(world.roster.exited(spare, 5.0))
+    assert world.bred == 2
+    world.do(world.roster.exited("never seen", 5.0))
+    assert world.bred == 2
+
+
+def test_births_that_never_happen_are_asked_for_again(world: World) -> None:
+    assert world.bred == 1
+    world.do(world.roster.restock(5.0))
+    assert world.bred == 1
+    world.do(world.roster.restock(50.0))
+    assert world.bred == 2
+    world.do(world.roster.spares_lost(1))
+    assert world.bred == 3
+
+
+def test_more_runs_than_places_wait_in_order_and_get_freed_places() -> None:
+    world = World(max_runs=1, spares=3)
+    addresses = {}
+    for project_id in "abc":
+        addresses[project_id] = live(world, project_id)
+        world.do(world.roster.run_wanted(project_id))
+    granted = [to for to, message in world.sent if isinstance(message, m.RunGranted)]
+    assert granted == [addresses["a"]]
+    assert world.status().waiting_runs == 2
+    world.do(world.roster.run_wanted("b"))  # asking twice gives no second place in the queue
+    world.do(world.roster.run_ended("a"))
+    world.do(world.roster.exited(addresses["b"], 5.0))  # its place goes to the next
+    granted = [to for to, message in world.sent if isinstance(message, m.RunGranted)]
+    assert granted == [addresses["a"], addresses["b"], addresses["c"]]
+    world.do(world.roster.run_wanted("nobody"))
+    world.do(world.roster.run_ended("nobody"))
+
+
+def test_kept_requests_are_bounded(world: World) -> None:
+    for number in range(MAX_KEPT_REQUESTS + 1):
+        world.generate(request_id=str(number))
+    refused = world.to("gateway")
+    assert [message.code for message in refused if isinstance(message, m.Failed)] == [
+        "project_busy"
+    ]
+
+
+def test_watchers_are_told_of_every_stage_until_they_end_it(world: World) -> None:
+    world.request(m.WatchProject)
+    assert isinstance(world.to("gateway")[0], m.ProjectInfo)
+    assert world.status().live == 0  # watching wakes nobody
+    address = live(world)
+    world.request(m.PassivateProject)
+    world.do(world.roster.leaving("p"))
+    world.do(world.roster.exited(address, 1.0))
+    stages = [x.stage for x in world.to("gateway") if isinstance(x, m.ProjectChanged)]
+    assert stages == ["live", "passivating", "absent"]
+    world.request(m.UnwatchProject)
+    world.generate()
+    stages_now = [x.stage for x in world.to("gateway") if isinstance(x, m.ProjectChanged)]
+    assert stages_now == stages
+
+
+def test_stopping_saves_the_live_and_refuses_the_rest(world: World) -> None:
+    address = live(world)
+    world.generate("waiting", "w")
+    world.do(world.roster.stop())
+    assert world.to(address)[-1] == m.SaveAndStop()
+    refused = world.to("gateway")[-1]
+    assert isinstance(refused, m.Failed)
+    assert refused.code == "actors_unavailable"
+    world.generate("new", "n")
+    assert isinstance(world.to("gateway")[-1], m.Failed)
+    assert world.roster.count == 1
+    world.do(world.roster.leaving("p"))
+    world.do(world.roster.exited(address, 1.0))
+    assert world.roster.count == 0
+
+
+def test_an_actor_that_dies_while_stopping_is_not_revived(world: World) -> None:
+    address = live(world)
+    world.do(world.roster.stop())
+    world.do(world.roster.exited(address, 1.0))
+    assert world.roster.count == 0
+    assert world.roster.restarts == 0
+
+
+def test_an_idle_report_for_an_absent_project_is_ignored(world: World) -> None:
+    world.do(world.roster.idle("p", True, 1.0))
+    world.do(world.roster.leaving("p"))
+    assert world.roster.count == 0
+
+
+def test_the_sender_is_the_reply_address_unless_one_is_given() -> None:
+    request = m.GetStatus(request_id="1")
+    assert addressed(request, "sender").reply_to == "sender"
+    assert addressed(addressed(request, "first"), "second").reply_to == "first"
