@@ -102,7 +102,7 @@ class Feed:
             self._transport.close()
 
 
-class _Ending(asyncio.BaseProtocol):
+class _Ending(asyncio.Protocol):
     """The gateway never sends: only the end of the connection is of interest."""
 
     def __init__(self, feed: Feed) -> None:

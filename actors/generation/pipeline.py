@@ -161,7 +161,6 @@ class Pipeline:
                 f"The model left out {len(missing)} planned files, also when asked again: "
                 f"{', '.join(missing)}. Generate again or choose another model."
             )
-        yield ev.StateChange(state=RunState.IMPLEMENTING_PHASE)
         async with aclosing(self._synchronise()) as synchronised:
             async for event in synchronised:
                 yield event

@@ -1,0 +1,590 @@
+"""The project agent over the real store, a real feed socket and the scripted model's HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import messages as m
+from actors.agent import ProjectAgent, Tools
+from actors.generation.openrouter import OpenRouterModel
+from actors.sandbox.base import LogSink, Sandbox
+from actors.sandbox.static import StaticSandbox
+from actors.settings import Settings
+from actors.store import Store
+from tests.support.feed import FeedSink
+from tests.support.openrouter import TEST_KEY, Answer, ScriptedOpenRouter
+
+SITE = {"index.html": "<h1>Hello</h1>\n", "app.js": "console.log(1);\n"}
+MORE = {"more.css": "h1 { color: red }\n"}
+
+
+class Desk:
+    """An office that grants every run at once and keeps what is said."""
+
+    def __init__(self) -> None:
+        self.agent: ProjectAgent | None = None
+        self.told: list[m.Message] = []
+        self.left = asyncio.Event()
+        self.grants = True
+        self._answers: dict[str, asyncio.Future[m.Answer]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def tell_supervisor(self, message: m.Message) -> None:
+        self.told.append(message)
+        if isinstance(message, m.RunWanted) and self.grants:
+            self.post(m.RunGranted(project_id=message.project_id))
+
+    def post(self, message: m.Message) -> None:
+        assert self.agent is not None
+        task = asyncio.create_task(self.agent.handle(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def ask(self, request: m.Request) -> m.Answer:
+        self._answers[request.request_id] = asyncio.get_running_loop().create_future()
+        self.post(request)
+        return await asyncio.wait_for(self._answers[request.request_id], 20)
+
+    def answer(self, request: m.Request, answer: m.Answer) -> None:
+        self._answers[request.request_id].set_result(answer)
+
+    def leave(self) -> None:
+        self.left.set()
+
+
+class World:
+    """One project's surroundings, over any number of lives of its agent."""
+
+    def __init__(
+        self, settings: Settings, sink: FeedSink, model: ScriptedOpenRouter, project_id: str = "p1"
+    ) -> None:
+        self.settings = settings
+        self.sink = sink
+        self.model = model
+        self.project_id = project_id
+        self.desk = Desk()
+        self._number = 0
+        self.stores: list[Store] = []
+        self.models: list[OpenRouterModel] = []
+
+    async def live(self, crash_reason: str | None = None, *, grants: bool = True) -> None:
+        """Begin a life of the agent, whatever became of the one before."""
+        self.desk = Desk()
+        self.desk.grants = grants
+        store = Store(self.settings.database_url)
+        self.stores.append(store)
+        self.models.append(OpenRouterModel(self.model.base_url, TEST_KEY))
+
+        def make_sandbox(on_log: LogSink) -> Sandbox:
+            return StaticSandbox(self.project_id, "http://127.0.0.1:1", on_log)
+
+        agent = ProjectAgent(
+            self.project_id,
+            settings=self.settings,
+            tools=Tools(
+                store=store,
+                model=self.models[-1],
+                make_sandbox=make_sandbox,
+            ),
+            office=self.desk,
+        )
+        self.desk.agent = agent
+        await agent.start(crash_reason)
+
+    def generate(self, description: str = "an app", **fields: Any) -> Awaitable[m.Answer]:
+        self._number += 1
+        return self.desk.ask(
+            m.StartGeneration(
+                request_id=f"r{self._number}",
+                project_id=self.project_id,
+                description=description,
+                **fields,
+            )
+        )
+
+    def request(self, type_: type[m.ProjectRequest], **fields: Any) -> Awaitable[m.Answer]:
+        self._number += 1
+        return self.desk.ask(
+            type_(request_id=f"r{self._number}", project_id=self.project_id, **fields)
+        )
+
+    async def files(self) -> dict[str, str]:
+        store = Store(self.settings.database_url)
+        try:
+            return await store.file_contents(self.project_id)
+        finally:
+            await store.close()
+
+
+@pytest.fixture
+async def world(
+    tmp_path: Path, database_url: str, openrouter: ScriptedOpenRouter
+) -> AsyncIterator[World]:
+    settings = Settings.read(
+        {
+            "CODEGEN_STATE_DIR": str(tmp_path),
+            "DATABASE_URL": database_url,
+            "CODEGEN_SANDBOX": "static",
+            **openrouter.environment,
+        }
+    )
+    async with FeedSink(settings.feed_socket) as sink:
+        world = World(settings, sink, openrouter)
+        yield world
+        if world.desk.agent is not None and not world.desk.left.is_set():
+            world.desk.post(m.SaveAndStop())
+            async with asyncio.timeout(20):
+                await world.desk.left.wait()
+        for store in world.stores:
+            await store.close()
+        for model in world.models:
+            await model.close()
+
+
+async def test_a_run_designs_writes_and_serves_two_phases_in_the_documented_order(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE)
+    world.model.add_phase("More", MORE, last=True)
+    await world.live()
+    answer = await world.generate()
+    assert isinstance(answer, m.Accepted)
+    assert answer.place == 0
+    await world.sink.expect("generation_complete")
+    file_events = ["file_start", "file_chunk", "file_end"]
+    assert world.sink.types() == [
+        "command_queued",
+        "run_started",
+        "state_change",
+        "phase_designing",
+        "usage",
+        "phase_designed",
+        "state_change",
+        *file_events,
+        *file_events,
+        "usage",
+        "sandbox_started",
+        "files_written",
+        "state_change",
+        "deps_installed",
+        "state_change",
+        "server_started",
+        "phase_completed",
+        "state_change",
+        "phase_designing",
+        "usage",
+        "phase_designed",
+        "state_change",
+        *file_events,
+        "usage",
+        "files_written",
+        "phase_completed",
+        "state_change",
+        "generation_complete",
+    ]
+    assert await world.files() == SITE | MORE
+    seqs = [frame["seq"] for frame in world.sink.frames]
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_what_is_queued_runs_afterwards_and_continues_from_the_files(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.add_phase("More", MORE, last=True)
+    gate = world.model.hold("Hello")
+    await world.live()
+    await world.generate("first")
+    await world.sink.expect("file_start")
+    second = await world.generate("second")
+    assert isinstance(second, m.Accepted)
+    assert second.place == 1
+    gate.release()
+    await world.sink.expect("generation_complete", 2)
+    assert await world.files() == SITE | MORE
+    assert "first" in world.model.requests[-1].prompt
+
+
+async def test_cancel_during_a_file_keeps_the_finished_files_and_drops_the_open_one(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("console")
+    await world.live()
+    await world.generate()
+    await world.sink.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
+    assert isinstance(await world.request(m.CancelGeneration), m.Done)
+    types = world.sink.types()
+    assert types[-3:] == ["file_restored", "generation_cancelled", "state_change"]
+    assert world.sink.frames[-1]["data"] == {"state": "idle"}
+    assert "generation_complete" not in types
+    assert await world.files() == {"index.html": SITE["index.html"]}
+    await world.model.requests[-1].client_gone.happened()
+    gate.release()
+
+
+async def test_cancel_of_a_rewrite_restores_the_former_content(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.add_phase("Again", {"index.html": "<h1>Bye</h1>\n"}, last=True)
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    gate = world.model.hold("Bye")
+    await world.generate("say bye")
+    await world.sink.expect("file_start", 3)
+    await world.request(m.CancelGeneration)
+    restored = await world.sink.expect("file_restored")
+    assert restored["data"] == {"path": "index.html", "content": SITE["index.html"]}
+    assert await world.files() == SITE
+    gate.release()
+
+
+async def test_cancel_with_nothing_running_is_refused_and_with_a_queue_drops_it(
+    world: World,
+) -> None:
+    await world.live(grants=False)
+    answer = await world.request(m.CancelGeneration)
+    assert isinstance(answer, m.Failed)
+    assert answer.code == "nothing_running"
+    await world.generate()
+    assert isinstance(await world.request(m.CancelGeneration), m.Done)
+    assert world.sink.types() == ["command_queued", "command_dropped"]
+
+
+async def test_replace_stops_the_run_and_goes_first(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("Hello")
+    await world.live()
+    await world.generate("first")
+    await world.sink.expect("file_start")
+    await world.generate("waiting", command_id="waiting")
+    answer = await world.generate("instead", command_id="instead", mode="replace")
+    assert isinstance(answer, m.Accepted)
+    assert answer.place == 0
+    cancelled = await world.sink.expect("generation_cancelled")
+    assert cancelled["data"] == {"reason": "replaced"}
+    started = await world.sink.expect("run_started", 2)
+    assert started["data"]["id"] == "instead"
+    gate.release()
+
+
+async def test_a_command_id_that_was_seen_gets_its_first_answer_also_in_a_new_life(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    await world.live()
+    first = await world.generate(command_id="once")
+    await world.sink.expect("generation_complete")
+    world.desk.post(m.SaveAndStop())
+    await world.desk.left.wait()
+    await world.live()
+    second = await world.generate(command_id="once")
+    assert isinstance(first, m.Accepted)
+    assert isinstance(second, m.Accepted)
+    assert (second.command_id, second.place, second.seq) == ("once", first.place, first.seq)
+    assert len(world.model.received("plan")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"description": "  "}, "invalid_description"),
+        ({"description": "x" * 20_001}, "invalid_description"),
+        ({"description": "x", "mode": "wrong"}, "invalid_input"),
+    ],
+)
+async def test_an_invalid_command_changes_nothing(
+    world: World, fields: dict[str, Any], code: str
+) -> None:
+    await world.live()
+    answer = await world.generate(**fields)
+    assert isinstance(answer, m.Failed)
+    assert answer.code == code
+    assert world.sink.frames == []
+
+
+async def test_a_full_queue_refuses_and_keeps_what_it_has(world: World) -> None:
+    await world.live(grants=False)
+    for _ in range(world.settings.max_queue):
+        assert isinstance(await world.generate(), m.Accepted)
+    answer = await world.generate()
+    assert isinstance(answer, m.Failed)
+    assert answer.code == "project_busy"
+    assert world.sink.types() == ["command_queued"] * world.settings.max_queue
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Answer(status=401), "model_unauthorized"),
+        (Answer(status=402), "model_payment_required"),
+        (Answer(status=404), "model_not_found"),
+        (Answer(finish_reason="content_filter"), "model_refused"),
+        (Answer(text="I would rather not."), "plan_invalid"),
+        (
+            Answer(text='{"name":"x","description":"y","files":[],"isLastPhase":true}'),
+            "plan_invalid",
+        ),
+        (
+            Answer(
+                text='{"name":"x","description":"y","isLastPhase":true,'
+                '"files":[{"path":"/etc/passwd","purpose":"z"}]}'
+            ),
+            "plan_invalid",
+        ),
+    ],
+)
+async def test_a_failing_model_ends_the_run_with_a_code_and_a_new_command_goes_on(
+    world: World, answer: Answer, code: str
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    for _ in range(3):
+        world.model.answer_next(answer, purpose="plan")
+    await world.live()
+    await world.generate()
+    error = await world.sink.expect("error")
+    assert error["data"]["code"] == code
+    assert "Traceback" not in error["data"]["message"]
+    await world.sink.until(lambda f: f["data"] == {"state": "error"})
+    world.model.answer_next(Answer(), purpose="plan", always=True)
+    for _ in range(3 - len(world.model.received("plan"))):
+        await world.generate()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    assert await world.files() == SITE
+
+
+async def test_a_refused_plan_is_asked_for_again_with_the_complaint(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.answer_next("no plan at all", purpose="plan")
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    assert len(world.model.received("plan")) == 2
+    warning = await world.sink.expect("model_warning")
+    assert warning["data"]["kind"] == "plan_invalid"
+    assert warning["data"]["detail"] in world.model.received("plan")[1].prompt
+
+
+async def test_files_that_the_model_left_out_are_asked_for_again_and_only_they(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.answer_next("cat > index.html << 'EOF'\n<h1>Hello</h1>\nEOF\n", purpose="implement")
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    assert await world.files() == SITE
+    assert world.model.received("implement")[1].brief.paths_to_write == ("app.js",)
+
+
+async def test_a_model_that_never_writes_a_planned_file_fails_the_run(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.answer_next("Sorry, no files today.", purpose="implement", always=True)
+    await world.live()
+    await world.generate()
+    error = await world.sink.expect("error")
+    assert error["data"]["code"] == "output_invalid"
+    assert "index.html" in error["data"]["message"]
+
+
+async def test_a_stream_that_is_cut_in_a_file_is_gone_on_with_from_the_finished_ones(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    half = "cat > index.html << 'EOF'\n<h1>Hello</h1>\nEOF\ncat > app.js << 'EOF'\ncons"
+    world.model.answer_next(
+        Answer(text=half, finish_reason=None, is_done_sent=False), purpose="implement"
+    )
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    assert await world.files() == SITE
+    assert "file_restored" in world.sink.types()
+
+
+async def test_an_unsafe_path_is_discarded_with_a_warning_and_the_rest_is_kept(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.answer_next(
+        "cat > ../../etc/passwd << 'EOF'\nroot\nEOF\n"
+        "cat > index.html << 'EOF'\n<h1>Hello</h1>\nEOF\n"
+        "npm install left-pad\n"
+        "cat > app.js << 'EOF'\nconsole.log(1);\nEOF\n",
+        purpose="implement",
+    )
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    assert await world.files() == SITE
+    kinds = [f["data"]["kind"] for f in world.sink.frames if f["type"] == "model_warning"]
+    assert kinds == ["unsafe_path", "discarded_block", "install_command"]
+
+
+async def test_append_and_patch_change_the_former_text(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.add_phase("Change", SITE, last=True)
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    world.model.answer_next(
+        "cat >> app.js << 'EOF'\nconsole.log(2);\nEOF\n"
+        "cat << 'EOF' | patch index.html\n@@ -1 +1 @@\n-<h1>Hello</h1>\n+<h1>Bye</h1>\nEOF\n",
+        purpose="implement",
+    )
+    await world.generate("change it")
+    await world.sink.expect("generation_complete", 2)
+    assert await world.files() == {
+        "index.html": "<h1>Bye</h1>\n",
+        "app.js": "console.log(1);\nconsole.log(2);\n",
+    }
+
+
+async def test_a_patch_that_does_not_fit_leaves_the_file_and_asks_again(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.add_phase("Change", {"index.html": "<h1>New</h1>\n"}, last=True)
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    world.model.answer_next(
+        "cat << 'EOF' | patch index.html\n@@ -1 +1 @@\n-not there\n+x\nEOF\n", purpose="implement"
+    )
+    await world.generate("change it")
+    await world.sink.expect("generation_complete", 2)
+    assert (await world.files())["index.html"] == "<h1>New</h1>\n"
+    assert "patch_rejected" in [
+        f["data"]["kind"] for f in world.sink.frames if f["type"] == "model_warning"
+    ]
+
+
+async def test_max_phases_ends_a_run_that_never_says_last(world: World) -> None:
+    for number in range(4):
+        world.model.add_phase(f"Phase {number}", {f"{number}.html": "x\n"})
+    await world.live()
+    await world.generate(max_phases=2)
+    complete = await world.sink.expect("generation_complete")
+    assert complete["data"] == {"files": ["0.html", "1.html"], "phases": 2}
+
+
+async def abandon(world: World) -> None:
+    """End the agent's life as a crash does: without saving anything more."""
+    agent = world.desk.agent
+    assert agent is not None
+    task = agent._run_task
+    assert task is not None
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    world.desk.left.set()
+
+
+async def test_a_new_life_resumes_the_run_and_pays_for_no_finished_work_twice(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("console")
+    await world.live()
+    await world.generate()
+    await world.sink.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
+    last = world.sink.frames[-1]["seq"]
+    await abandon(world)
+    gate.release()
+    await world.live()
+    resumed = await world.sink.expect("run_resumed")
+    assert resumed["seq"] > last
+    await world.sink.expect("generation_complete")
+    assert await world.files() == SITE
+    assert len(world.model.received("plan")) == 1
+    assert world.model.received("implement")[1].brief.paths_to_write == ("app.js",)
+
+
+async def test_a_stop_for_shutdown_keeps_the_run_open_and_the_next_life_goes_on(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("console")
+    await world.live()
+    await world.generate()
+    await world.sink.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
+    world.desk.post(m.SaveAndStop())
+    await world.desk.left.wait()
+    assert isinstance(world.desk.told[-1], m.ProjectGone)
+    assert "generation_cancelled" not in world.sink.types()
+    gate.release()
+    await world.live()
+    await world.sink.expect("generation_complete")
+    seqs = [frame["seq"] for frame in world.sink.frames]
+    assert seqs == list(range(1, len(seqs) + 1))  # an orderly end skips no number
+
+
+async def test_a_project_that_died_too_often_ends_its_run_with_the_reason(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("Hello")
+    await world.live()
+    await world.generate()
+    await world.sink.expect("file_start")
+    await abandon(world)
+    await world.live("It died three times.")
+    error = await world.sink.expect("error")
+    assert error["data"] == {"message": "It died three times.", "code": "actor_crashed"}
+    gate.release()
+    world.model.add_phase("Again", SITE, last=True)
+    await world.generate()
+    await world.sink.expect("generation_complete")
+
+
+async def test_an_idle_project_is_passivated_and_a_working_one_refuses(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("Hello")
+    await world.live()
+    assert world.desk.told[-1] == m.ProjectIdle(project_id="p1", idle=True)
+    await world.generate()
+    await world.sink.expect("file_start")
+    refused = await world.request(m.PassivateProject)
+    assert isinstance(refused, m.Failed)
+    assert m.PassivationRefused(project_id="p1") in world.desk.told
+    gate.release()
+    await world.sink.expect("generation_complete")
+    world.desk.post(m.PassivateProject(request_id="last", project_id="p1"))
+    await world.desk.left.wait()
+    await world.sink.expect("hibernated")
+    assert world.desk.told[-1] == m.ProjectGone(project_id="p1")
+
+
+async def test_a_removed_project_leaves_nothing(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("Hello")
+    await world.live()
+    await world.generate()
+    await world.sink.expect("file_start")
+    assert isinstance(await world.request(m.RemoveProject), m.Done)
+    await world.desk.left.wait()
+    assert await world.files() == {}
+    gate.release()
+
+
+async def test_an_owner_that_was_succeeded_stops_and_writes_nothing(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("Hello")
+    await world.live()
+    await world.generate()
+    await world.sink.expect("file_start")
+    successor = Store(world.settings.database_url)
+    claim = await successor.claim("p1")
+    gate.release()
+    async with asyncio.timeout(20):
+        await world.desk.left.wait()
+    assert (await successor.claim("p1")).state.last_seq == claim.state.last_seq
+    await successor.close()
+
+
+async def test_revive_answers_with_what_it_finds(world: World) -> None:
+    await world.live()
+    answer = await world.request(m.ReviveProject)
+    assert isinstance(answer, m.ProjectInfo)
+    assert (answer.stage, answer.running) == ("live", False)
