@@ -41,28 +41,33 @@ class Feed:
     async def open(self, durable_seq: int) -> None:
         """Connect; when the gateway is not there, go on without it and keep trying."""
         self._durable = durable_seq
-        await self._connect()
+        if not await self._connect():
+            log.warning("the feed of %s cannot be reached yet", self._project_id)
+            self.connection_lost()
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> bool:
         loop = asyncio.get_running_loop()
-        while not self._is_closed:
-            try:
-                transport, _ = await loop.create_unix_connection(
-                    lambda: _Ending(self), os.fspath(self._path)
-                )
-            except OSError as error:
-                log.warning("the feed cannot be reached: %s", error)
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
-            hello = {
-                "project": self._project_id,
-                "epoch": self._epoch,
-                "durable": self._durable,
-                "pid": os.getpid(),
-            }
-            transport.write(b"H %b\n" % orjson.dumps(hello))
-            self._transport = transport
-            return
+        try:
+            transport, _ = await loop.create_unix_connection(
+                lambda: _Ending(self), os.fspath(self._path)
+            )
+        except OSError:
+            return False
+        hello = {
+            "project": self._project_id,
+            "epoch": self._epoch,
+            "durable": self._durable,
+            "pid": os.getpid(),
+        }
+        transport.write(b"H %b\n" % orjson.dumps(hello))
+        self._transport = transport
+        return True
+
+    async def _reconnect(self) -> None:
+        while True:
+            await asyncio.sleep(RECONNECT_SECONDS)
+            if await self._connect():
+                return
 
     def publish(self, seq: int, frame: bytes) -> None:
         """Send one event's frame."""
@@ -91,7 +96,7 @@ class Feed:
         """The gateway closed the connection, or ended; in the latter case we shall, too."""
         self._transport = None
         if not self._is_closed:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting = asyncio.get_running_loop().create_task(self._reconnect())
 
     async def close(self) -> None:
         """Send what is buffered, then close."""

@@ -14,7 +14,7 @@ from actors.actor import ActorExitRequest, BaseActor, WatchMessage, handles
 from actors.agent import ProjectAgent, Tools
 from actors.bridge import Bridge
 from actors.generation.choose import make_model
-from actors.sandbox.choose import make_sandbox
+from actors.sandbox.choose import SandboxKind, make_sandbox
 from actors.settings import Settings
 from actors.store import Store
 
@@ -96,12 +96,11 @@ class BridgeOffice:
 
 
 def make_tools(project_id: str, settings: Settings) -> Tools:
-    """Make the adapters that the settings ask for."""
+    """Make the adapters that the settings ask for; the gateway has resolved `sandbox: auto`."""
     base_url = f"http://{settings.host}:{settings.port}"
+    kind: SandboxKind = "docker" if settings.sandbox == "docker" else "static"  # no auto here
     return Tools(
         store=Store(settings.database_url),
         model=make_model(settings),
-        make_sandbox=lambda on_log: make_sandbox(
-            settings.sandbox, project_id, settings, on_log, base_url
-        ),
+        make_sandbox=lambda on_log: make_sandbox(kind, project_id, settings, on_log, base_url),
     )

@@ -87,6 +87,7 @@ def _start(lifeline_fd: int, verdict_fd: int) -> dict[str, Any]:
 
 def _guard(lifeline_fd: int, supervisor_pid: int, shutdown_seconds: float) -> None:
     """Return when supervisor or admin has ended, or at the deadline after the gateway's end."""
+    signal.signal(signal.SIGCHLD, lambda *_: _reap())  # orphans come to us when a nursery dies
     admin_pid = parent_of(supervisor_pid)
     watched = [os.pidfd_open(supervisor_pid), os.pidfd_open(admin_pid)]
     ended, _, _ = select.select([*watched, lifeline_fd], [], [])
@@ -127,17 +128,20 @@ def _children() -> list[int]:
     return found
 
 
+def _reap() -> None:
+    """Take note of every child that has ended, so that none stays a zombie."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def end_descendants() -> None:
     """Kill every descendant: a killed one's children become ours, until none is left."""
     while children := _children():
         for pid in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
+        _reap()
         time.sleep(SWEEP_SECONDS)
 
 

@@ -28,9 +28,8 @@ async def test_a_static_site_is_built_shown_left_revived_and_found_after_a_resta
         assert accepted["data"]["id"] == "g1"
         started = await viewer.expect("server_started")
         await viewer.expect("generation_complete")
-        async with aiohttp.ClientSession() as session:
-            async with session.get(started["data"]["url"]) as page:
-                assert (await page.text()) == SITE["index.html"]
+        async with aiohttp.ClientSession() as session, session.get(started["data"]["url"]) as page:
+            assert (await page.text()) == SITE["index.html"]
         await viewer.expect("hibernated")
         await viewer.send({"type": "generate", "description": "an about page"})
         complete = await viewer.expect("generation_complete")

@@ -187,7 +187,7 @@ class ServiceFactory:
         self._tmp_path = tmp_path
         self._services: list[Service] = []
 
-    def make(self, state_dir: Path | None = None, **environment: str) -> Service:
+    def make(self, state_dir: Path | None = None, /, **environment: str) -> Service:
         """A service that is not started; the same `state_dir` twice is a restart."""
         if state_dir is None:
             state_dir = self._tmp_path / f"state{len(self._services)}"
@@ -195,7 +195,7 @@ class ServiceFactory:
         self._services.append(service)
         return service
 
-    async def start(self, state_dir: Path | None = None, **environment: str) -> Service:
+    async def start(self, state_dir: Path | None = None, /, **environment: str) -> Service:
         return await self.make(state_dir, **environment).start()
 
     async def end(self) -> None:

@@ -1,0 +1,158 @@
+"""One kill at a time: whatever ends, the work goes on, and nothing is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import socket
+from itertools import pairwise
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.support.openrouter import ScriptedOpenRouter
+from tests.support.service import WAIT_SECONDS, Frame, Service, ServiceFactory, Viewer
+
+ANCESTRY = ["project actor", "nursery", "supervisor", "admin", "guard"]
+SITE = {"index.html": "<h1>Hello</h1>\n", "app.js": "console.log(1);\n"}
+
+
+async def status(service: Service) -> dict[str, Any]:
+    async with aiohttp.ClientSession() as session, session.get(f"{service.url}/api/status") as got:
+        answer: dict[str, Any] = await got.json()
+        return answer
+
+
+async def file_text(service: Service, project_id: str, path: str) -> str:
+    url = f"{service.url}/api/projects/{project_id}/files/{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as got:
+        assert got.status == 200
+        return await got.text()
+
+
+async def generating(viewer: Viewer, model: ScriptedOpenRouter) -> Any:
+    """Begin a run and stop it in the middle of the second file; returns the gate."""
+    model.add_phase("Base", SITE, last=True)
+    gate = model.hold("console")
+    await viewer.expect("snapshot")
+    await viewer.send({"type": "generate", "description": "an app"})
+    await viewer.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
+    return gate
+
+
+async def finished(viewer: Viewer, service: Service, model: ScriptedOpenRouter) -> None:
+    await viewer.expect("run_resumed")
+    await viewer.expect("generation_complete")
+    for path, text in SITE.items():
+        assert await file_text(service, viewer.project_id, path) == text
+    assert len(model.received("plan")) == 1
+    assert model.received("implement")[-1].brief.paths_to_write == ("app.js",)
+    check_order(viewer.frames)
+
+
+def check_order(frames: list[Frame]) -> None:
+    """Numbers only grow, but where a snapshot begins the stream anew."""
+    last = -1
+    for frame, following in pairwise([*frames, {"type": ""}]):
+        if frame["type"] == "snapshot":
+            last = frame["seq"]
+        elif frame["type"] != "accepted" and following["type"] != "snapshot":
+            assert frame["seq"] > last, [(f["type"], f["seq"]) for f in frames]
+            last = frame["seq"]
+
+
+def parent(process: psutil.Process) -> psutil.Process:
+    found = process.parent()
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def service(services: ServiceFactory, openrouter: ScriptedOpenRouter) -> Service:
+    return await services.start(**openrouter.environment)
+
+
+@pytest.mark.parametrize("generation", ANCESTRY)
+async def test_a_kill_during_a_file_costs_at_most_that_file(
+    service: Service, openrouter: ScriptedOpenRouter, generation: str
+) -> None:
+    viewer = Viewer(service, "p1")
+    async with viewer.connected():
+        gate = await generating(viewer, openrouter)
+        project = victim = psutil.Process((await status(service))["pids"]["p1"])
+        for _ in range(ANCESTRY.index(generation)):
+            victim = parent(victim)
+        victim.kill()
+        await asyncio.to_thread(project.wait, WAIT_SECONDS)
+        gate.release()
+        await finished(viewer, service, openrouter)
+    assert await service.stop() == 0
+    await service.wait_until_gone()
+
+
+async def test_a_killed_gateway_leaves_no_process_and_the_next_start_goes_on(
+    service: Service, services: ServiceFactory, openrouter: ScriptedOpenRouter
+) -> None:
+    viewer = Viewer(service, "p1")
+    async with viewer.connected():
+        gate = await generating(viewer, openrouter)
+        os.kill(service.pid, signal.SIGKILL)
+        gate.release()
+        await service.wait_until_gone()
+    again = await services.start(service.state_dir, **openrouter.environment)
+    viewer = Viewer(again, "p1")
+    async with viewer.connected(since=1):
+        await viewer.expect("run_resumed")
+        await viewer.expect("generation_complete")
+    for path, text in SITE.items():
+        assert await file_text(again, "p1", path) == text
+    assert len(openrouter.received("plan")) == 1
+    assert await again.stop() == 0
+
+
+async def test_garbage_on_every_actor_port_kills_and_runs_nothing(
+    service: Service, openrouter: ScriptedOpenRouter
+) -> None:
+    openrouter.add_phase("Base", SITE, last=True)
+    viewer = Viewer(service, "p1")
+    async with viewer.connected():
+        await viewer.expect("snapshot")
+        await viewer.send({"type": "generate", "description": "an app"})
+        await viewer.expect("generation_complete")
+        before = {p.pid for p in service.processes()}
+        ports = actor_ports(service)
+        assert len(ports) >= 5  # admin, logger, supervisor, nursery, project, spares
+        for host, port in ports:
+            assert host == "127.0.0.1"
+            for garbage in (b"-5>x", b"9" * 40, b"\0" * 100, b"999999999>", evil_packet()):
+                with socket.create_connection((host, port)) as connection:
+                    connection.sendall(garbage)
+        openrouter.add_phase("More", {"more.html": "x\n"}, last=True)
+        await viewer.send({"type": "generate", "description": "more"})
+        await viewer.expect("generation_complete")
+        assert before <= {p.pid for p in service.processes()}
+    assert not (service.state_dir / "evil").exists()
+
+
+def actor_ports(service: Service) -> list[tuple[str, int]]:
+    """Every listening TCP address of the service but the gateway's own."""
+    own = int(service.url.rpartition(":")[2])
+    return [
+        (connection.laddr.ip, connection.laddr.port)
+        for process in service.processes()
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port != own
+    ]
+
+
+def evil_packet() -> bytes:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return (os.system, ('touch "$CODEGEN_STATE_DIR/evil"',))
+
+    body = pickle.dumps(Evil())
+    return b"%d>" % len(body) + body
