@@ -98,6 +98,12 @@ class Service:
             await self._draining
         return status
 
+    async def exit_status(self) -> int:
+        """Wait for its end."""
+        assert self._process is not None
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self._process.wait()
+
     async def wait_until_gone(self) -> None:
         """Wait until no process of the service is left, however it ended."""
         _, alive = await asyncio.to_thread(psutil.wait_procs, self.processes(), WAIT_SECONDS)
