@@ -188,14 +188,14 @@ class SandboxImageMissing(SandboxError):
 
 
 class _WithOutput(SandboxError):
-    """A command failed; its last output lines belong to the message."""
+    """A command in the sandbox failed; its last output lines belong to the message."""
 
-    def __init__(self, message: str, *, output: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str = "", *, output: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.output = output
 
     def __str__(self) -> str:
-        return "\n".join([self.message, *self.output])
+        return "\n".join([super().__str__(), *self.output])
 
 
 class InstallFailed(_WithOutput):
@@ -278,7 +278,8 @@ def _tree(base: type[ServiceError]) -> list[type[ServiceError]]:
     return [base, *(leaf for child in base.__subclasses__() for leaf in _tree(child))]
 
 
-_ERROR_OF_CODE = {cls.code: cls for cls in _tree(ServiceError)}
+#: Of several classes with one code, the one nearest to the root.
+_ERROR_OF_CODE = {cls.code: cls for cls in reversed(_tree(ServiceError)[1:])}
 
 
 def error_from_code(code: str, message: str) -> ServiceError:

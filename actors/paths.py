@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import re
 
-MAX_PATH_CHARS = 255  # a file name's limit on Linux, taken for the whole path
+MAX_PATH_CHARS = 255  # the whole path
+MAX_NAME_BYTES = 255  # one segment in UTF-8: a file name's limit on Linux
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def is_safe_path(path: str) -> bool:
-    """Say whether `path` is relative, inside the project, printable and not below `.git`.
+    """Say whether `path` is relative, inside the project, printable and not below a `.git`.
 
     The source of the rule is shared/scof.md, rule 9: absolute, `~`, drive letters, `..`, NUL and
-    anything under `.git/` are refused. Other control characters, empty segments and `.` segments
-    are refused too, so that a path has one spelling.
+    anything under `.git/` are refused, a nested repository's too. Other control characters, empty
+    segments and `.` segments are refused as well, so that a path has one spelling.
     """
     if not path or len(path) > MAX_PATH_CHARS or path[0] in "/~" or _DRIVE.match(path):
         return False
     if "\\" in path or not path.isprintable():
         return False
-    segments = path.split("/")
-    return segments[0].lower() != ".git" and not any(
-        segment in ("", ".", "..") for segment in segments
+    return all(
+        segment.lower() not in ("", ".", "..", ".git") and len(segment.encode()) <= MAX_NAME_BYTES
+        for segment in path.split("/")
     )
 
 
 def normalized_path(path: str) -> str | None:
-    """Return `path` without leading `./` and doubled `/`, or None where it is not safe."""
-    while path.startswith("./"):
-        path = path[2:].lstrip("/")
-    path = re.sub(r"/{2,}", "/", path).replace("/./", "/") if path[:1] != "/" else path
+    """Return `path` without `.` segments and doubled `/`, or None where it is not safe."""
+    if path[:1] == "/":
+        return None
+    *directories, name = path.split("/")
+    kept = [segment for segment in directories if segment not in ("", ".")]
+    path = "/".join([*kept, name])
     return path if is_safe_path(path) else None

@@ -97,10 +97,9 @@ class BridgeOffice:
 
 def make_tools(project_id: str, settings: Settings) -> Tools:
     """Make the adapters that the settings ask for; the gateway has resolved `sandbox: auto`."""
-    base_url = f"http://{settings.host}:{settings.port}"
     kind: SandboxKind = "docker" if settings.sandbox == "docker" else "static"  # no auto here
     return Tools(
         store=Store(settings.database_url),
         model=make_model(settings),
-        make_sandbox=lambda on_log: make_sandbox(kind, project_id, settings, on_log, base_url),
+        make_sandbox=lambda on_log: make_sandbox(kind, project_id, settings, on_log, settings.url),
     )

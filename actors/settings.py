@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,16 +22,21 @@ MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux; room for the longest
 
 
 def default_state_dir(environment: Mapping[str, str]) -> str:
-    """Return the user's state directory by the XDG rules."""
-    base = environment.get("XDG_STATE_HOME") or os.path.join(
-        environment.get("HOME") or "/root", ".local", "state"
-    )
+    """Return the user's state directory by the XDG rules: a relative XDG_STATE_HOME is ignored."""
+    base = environment.get("XDG_STATE_HOME") or ""
+    if not os.path.isabs(base):
+        home = environment.get("HOME") or os.path.expanduser("~")
+        base = os.path.join(home, ".local", "state")
     return os.path.join(base, "codegen")
 
 
-def _setting(variable: str, default: Any, help_text: str, **limits: Any) -> Any:
+def _setting(
+    variable: str, default: Any, help_text: str, *, is_secret: bool = False, **limits: Any
+) -> Any:
     return field(
-        default=default, metadata={"variable": variable, "help": help_text, "limits": limits}
+        default=default,
+        repr=not is_secret,
+        metadata={"variable": variable, "help": help_text, "limits": limits},
     )
 
 
@@ -46,10 +52,16 @@ class Settings:
         "CODEGEN_STATE_DIR", "", "directory of the database, keys, sockets and logs"
     )
     database_url: str = _setting(
-        "DATABASE_URL", "", "PostgreSQL to use; empty runs a private one in the state directory"
+        "DATABASE_URL",
+        "",
+        "PostgreSQL to use; empty runs a private one in the state directory",
+        is_secret=True,
     )
     openrouter_api_key: str = _setting(
-        "OPENROUTER_API_KEY", "", "key of the model's server; empty uses the demo model"
+        "OPENROUTER_API_KEY",
+        "",
+        "key of the model's server; empty uses the demo model",
+        is_secret=True,
     )
     openrouter_base_url: str = _setting(
         "OPENROUTER_BASE_URL",
@@ -117,21 +129,18 @@ class Settings:
         values["state_dir"] = os.path.abspath(
             os.path.expanduser(values["state_dir"] or default_state_dir(environment))
         )
+        values["openrouter_base_url"] = values["openrouter_base_url"].rstrip("/")
         settings = cls(**values)
         settings._check()
         return settings
 
     def _check(self) -> None:
-        url = urlsplit(self.openrouter_base_url)
-        if url.scheme not in ("http", "https") or not url.netloc:
+        if not _is_address(self.openrouter_base_url, "http", "https", has_host=True):
             raise InvalidSetting(
                 "OPENROUTER_BASE_URL must be a http or https address, "
                 f"not {self.openrouter_base_url!r}"
             )
-        if self.database_url and urlsplit(self.database_url).scheme not in (
-            "postgresql",
-            "postgres",
-        ):
+        if self.database_url and not _is_address(self.database_url, "postgresql", "postgres"):
             raise InvalidSetting("DATABASE_URL must begin with postgresql://")
 
     def environment(self) -> dict[str, str]:
@@ -151,6 +160,12 @@ class Settings:
     def model_label(self) -> str:
         """The name that the log, the status and the snapshot show."""
         return "demo" if self.is_demo else self.model
+
+    @property
+    def url(self) -> str:
+        """The service's address for whoever is on this machine; `port` must not be 0."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     def path(self, *names: str) -> Path:
         """Return a path inside the state directory."""
@@ -188,11 +203,21 @@ class Settings:
         return self.run_dir / "feed.sock"
 
 
+def _is_address(text: str, *schemes: str, has_host: bool = False) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:  # e.g. a bracket that does not close
+        return False
+    return url.scheme in schemes and bool(url.netloc or not has_host)
+
+
 def _convert(spec: dataclasses.Field[Any], raw: Any) -> Any:
     variable, limits = spec.metadata["variable"], spec.metadata["limits"]
     kind: type[Any] = type(spec.default)
     try:
         value = kind(raw)
+        if kind is float and not math.isfinite(value):
+            raise ValueError
     except ValueError:
         word = "a whole number" if kind is int else "a number"
         raise InvalidSetting(f"{variable} must be {word}, not {raw!r}") from None

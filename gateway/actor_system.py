@@ -98,9 +98,10 @@ class ActorSystem:
     def _write_actors_file(self, ready: dict[str, object]) -> None:
         path = self._settings.actors_file
         draft = path.with_suffix(".new")
-        url = f"http://{self._settings.host}:{self._settings.port}"
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(orjson.dumps({**ready, "url": url, "gateway_pid": os.getpid()}))
+            file.write(
+                orjson.dumps({**ready, "url": self._settings.url, "gateway_pid": os.getpid()})
+            )
         draft.replace(path)
 
     async def _keep(self) -> None:

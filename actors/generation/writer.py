@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import assert_never
 
 from actors import events as ev
-from actors.errors import OutputInvalid
 from actors.events import Event
 from actors.generation.patch import PatchRejected, apply_patch
 from actors.generation.scof import (
@@ -13,6 +13,7 @@ from actors.generation.scof import (
     FileClosed,
     FileOpened,
     InstallCommand,
+    Mode,
     ParserWarning,
     Prose,
     ScofEvent,
@@ -32,21 +33,30 @@ class FileWriter:
     def __init__(self, files: dict[str, str]) -> None:
         self._files = files
         self._parser = ScofParser()
-        self._mode = "write"
+        self._mode: Mode = "write"
 
     def feed(self, text: str) -> Iterator[Event]:
-        """Yield what this piece of the answer brings; raises OutputInvalid past a size limit."""
+        """Yield what this piece of the answer brings.
+
+        Raises ScofLimitError (an OutputInvalid) past a size limit, after the events of all that
+        came before it. A file that is open then stays open: the run is over, and its end restores
+        the file.
+        """
         return self._translate(lambda: self._parser.feed(text))
 
     def close(self, reason: str) -> Iterator[Event]:
-        """End the answer; `reason` is the model's finish reason, or "error"."""
+        """End the answer; `reason` is the model's finish reason, or "error". Raises as `feed`."""
         return self._translate(lambda: self._parser.close(reason))
 
     def _translate(self, parse: Callable[[], list[ScofEvent]]) -> Iterator[Event]:
         try:
             parsed = parse()
         except ScofLimitError as error:
-            raise OutputInvalid(f"The model's answer is too large: {error}.") from error
+            yield from self._tell(error.events)
+            raise
+        yield from self._tell(parsed)
+
+    def _tell(self, parsed: Iterable[ScofEvent]) -> Iterator[Event]:
         for event in parsed:
             match event:
                 case FileOpened():
@@ -65,6 +75,8 @@ class FileWriter:
                     yield ev.ModelWarning(kind=event.kind, detail=event.detail)
                 case Prose():
                     pass
+                case _:
+                    assert_never(event)
 
     def _open(self, opened: FileOpened) -> Iterator[Event]:
         self._mode = opened.mode

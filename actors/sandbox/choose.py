@@ -1,0 +1,114 @@
+"""Which sandbox this service uses, decided once at its start, and the factory of sandboxes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import aiodocker
+import aiohttp
+
+from actors.errors import SandboxUnavailable
+from actors.sandbox import engine
+from actors.sandbox.base import LogSink, Sandbox
+from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, service_id
+from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.engine import ClientFactory, engine_errors
+from actors.sandbox.project_container import delete_container
+from actors.sandbox.static import DEFAULT_NOTE, StaticSandbox
+from actors.settings import Settings
+
+PROBE_SECONDS = 2.0
+HOW_TO_GET_DOCKER = (
+    "install Docker (Debian and Ubuntu: `apt-get install docker.io`) and start it, or point "
+    "DOCKER_HOST at an engine, and start the service again"
+)
+
+SandboxKind = Literal["docker", "static"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxChoice:
+    """The kind that all projects get; `note` says in a sentence what a user should know of it."""
+
+    kind: SandboxKind
+    note: str = ""
+
+
+async def choose_sandbox(
+    settings: Settings, connect: ClientFactory = engine.connect
+) -> SandboxChoice:
+    """Resolve `CODEGEN_SANDBOX`: with `auto`, Docker if an engine answers within 2 s.
+
+    Raises SandboxUnavailable where Docker is forced and no engine answers.
+    """
+    if settings.sandbox == "static":
+        return SandboxChoice(kind="static", note=DEFAULT_NOTE)
+    reason = await _why_no_engine(connect)
+    if reason is None:
+        return SandboxChoice(kind="docker")
+    if settings.sandbox == "docker":
+        raise SandboxUnavailable(
+            f"CODEGEN_SANDBOX=docker, but no Docker engine answers: {reason}. "
+            f"To go on, {HOW_TO_GET_DOCKER}; or set CODEGEN_SANDBOX=static."
+        )
+    return SandboxChoice(
+        kind="static",
+        note=(
+            "Apps are served as static files and no dependencies are installed, since no Docker "
+            f"engine answers: {reason}. For full sandboxes, {HOW_TO_GET_DOCKER}."
+        ),
+    )
+
+
+def make_sandbox(
+    kind: SandboxKind,
+    project_id: str,
+    settings: Settings,
+    on_log: LogSink,
+    base_url: str,
+    note: str = DEFAULT_NOTE,
+) -> Sandbox:
+    """Make a project's sandbox of the chosen kind; `note` is the choice's, for the static one."""
+    if kind == "docker":
+        return DockerSandbox(project_id, settings, on_log)
+    return StaticSandbox(project_id, base_url, on_log, note)
+
+
+async def reap(
+    settings: Settings,
+    known_project_ids: Collection[str],
+    connect: ClientFactory = engine.connect,
+) -> int:
+    """Remove this service's containers whose project does not exist any more; return how many.
+
+    Call it at the start, before any project gets a sandbox.
+    """
+    removed = 0
+    filters = json.dumps({"label": [f"{SERVICE_LABEL}={service_id(settings)}"]})
+    with engine_errors():
+        async with connect() as docker:
+            for container in await docker.containers.list(all=True, filters=filters):
+                if container["Labels"].get(PROJECT_LABEL) not in known_project_ids:
+                    await delete_container(container)
+                    removed += 1
+    return removed
+
+
+async def _why_no_engine(connect: ClientFactory) -> str | None:
+    """Return None if an engine answers in time, else the reason in a few words."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS), connect() as docker:
+            await docker.version()
+    except TimeoutError:
+        return f"it did not answer within {PROBE_SECONDS:g} s"
+    except aiodocker.DockerError as error:
+        if "Permission denied" in error.message:
+            return f"this user may not use it; add the user to the group `docker` ({error.message})"
+        return engine.reason_of(error)
+    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
+        return f"what answers there is not a Docker engine ({type(error).__name__})"
+    return None

@@ -1,0 +1,100 @@
+"""A dev server inside a container: its first answer, its output, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import aiohttp
+
+from actors.errors import SandboxError
+from actors.sandbox.engine import engine_errors
+from actors.sandbox.output import CommandOutput, OutputLog
+from actors.sandbox.task import Task
+
+FIRST_POLL_SECONDS = 0.02
+LONGEST_POLL_SECONDS = 0.25
+PROBE_SECONDS = 1.0
+
+
+class DevServer:
+    """A started dev server whose output flows to the log for as long as both of us run.
+
+    Until `detach` it ends with `close`; after that it goes on alone.
+    """
+
+    def __init__(self, task: Task, log: OutputLog) -> None:
+        self._task = task
+        self._log = log
+        self._output = CommandOutput(log)
+        self._has_answered = False
+        self.exit_code: int | None = None  # None also where the engine could not tell
+        self._reader = asyncio.create_task(self._follow(), name="dev server's output")
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has answered and, as far as we can see, runs."""
+        return self._has_answered and not self._reader.done()
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        return self._output.last_lines
+
+    async def wait_until_serving(self, url: str) -> bool:
+        """Wait for the first HTTP answer; say False if the process ended before."""
+        poll = asyncio.create_task(first_answer(url), name="dev server's first answer")
+        try:
+            await asyncio.wait({poll, self._reader}, return_when=asyncio.FIRST_COMPLETED)
+            if poll.done():
+                poll.result()  # raises what only a bug of ours can cause
+                self._has_answered = True
+            return self.is_serving
+        finally:
+            poll.cancel()
+            await asyncio.wait({poll})
+
+    async def detach(self) -> None:
+        """Let it go on when the connection ends."""
+        await self._task.detach()
+
+    async def close(self) -> None:
+        """Close the connection; the output is followed no longer."""
+        self._reader.cancel()
+        await asyncio.wait({self._reader})
+        await self._task.close()
+
+    async def _follow(self) -> None:
+        try:
+            with contextlib.suppress(SandboxError), engine_errors():
+                while (part := await self._task.read()) is not None:
+                    self._output.feed(*part)
+                self.exit_code = await self._task.exit_code()
+                self._log.add("progress", f"The dev server ended with exit code {self.exit_code}")
+        finally:
+            self._output.finish()
+
+
+async def first_answer(url: str) -> None:
+    """Return when `url` answers, whatever it answers; the caller sets the deadline.
+
+    The published port takes connections before anything listens inside, so only an answer counts.
+    """
+    pause_seconds = FIRST_POLL_SECONDS
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        while True:
+            try:
+                async with session.get(url, allow_redirects=False):
+                    return
+            except (aiohttp.ClientError, OSError):
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(pause_seconds * 1.5, LONGEST_POLL_SECONDS)
+
+
+async def is_answering(url: str) -> bool:
+    """Say whether `url` answers within `PROBE_SECONDS`."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await first_answer(url)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,279 @@
+"""The Docker sandbox: one container per project, through aiodocker.
+
+The container keeps `/app` while it is stopped, and is found again by its name and labels. Errors
+are `SandboxError` and its children: an engine that went away is `SandboxUnavailable` in every
+call. A cancelled install or server start is dead inside the container within 50 ms (16 ms
+measured); `task.py` tells how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import aiodocker
+from aiodocker.containers import DockerContainer
+
+from actors.errors import InstallFailed, SandboxError, SandboxUnavailable, ServerFailed
+from actors.sandbox import engine
+from actors.sandbox.archive import check_paths, files_archive
+from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
+from actors.sandbox.container import APP_DIR, PORT, published_port
+from actors.sandbox.dev_server import DevServer, is_answering
+from actors.sandbox.engine import ClientFactory, engine_errors
+from actors.sandbox.manifest import (
+    SURVEY_SCRIPT,
+    Survey,
+    command_label,
+    dev_command,
+    install_command,
+    parse_survey,
+)
+from actors.sandbox.output import CommandOutput, OutputLog
+from actors.sandbox.project_container import ProjectContainer, unpack
+from actors.sandbox.task import Task, run_short, sweep
+from actors.settings import Settings
+
+PATHS_PER_CALL = 400  # of at most 255 characters; a command line holds 2 MiB
+KILLED = 137  # 128 + SIGKILL
+SECOND_LOOK_SECONDS = 0.5
+
+_QUIET = {
+    "NO_COLOR": "1",
+    "NPM_CONFIG_AUDIT": "false",
+    "NPM_CONFIG_FUND": "false",
+    "NPM_CONFIG_UPDATE_NOTIFIER": "false",
+}
+_SERVING = {
+    **_QUIET,
+    "HOST": "0.0.0.0",  # noqa: S104  # inside the container; published on the loopback only
+    "PORT": str(PORT),
+    "BROWSER": "none",
+}
+
+
+class DockerSandbox:
+    """A project's container, used by one object at a time; its calls follow one another."""
+
+    kind = "docker"
+
+    def __init__(
+        self,
+        project_id: str,
+        settings: Settings,
+        on_log: LogSink,
+        connect: ClientFactory = engine.connect,
+    ) -> None:
+        self._settings = settings
+        self._log = OutputLog(on_log)
+        self._container = ProjectContainer(project_id, settings, connect, self._log_progress)
+        self._dev_server: DevServer | None = None
+
+    async def start(self) -> StartedSandbox:
+        """Create the container, or adopt and start the one that exists; pulls the image if needed.
+
+        A container that was made with other settings is replaced by a fresh one. Cancelling leaves
+        at most a container that the next start adopts.
+        """
+        with engine_errors():
+            container, is_fresh = await self._container.obtain()
+            if not is_fresh:  # it may have been left behind before anything was written
+                _, listing = await run_short(container, "ls -A | head -c 1")
+                is_fresh = not listing
+        return StartedSandbox(container_id=container.id, is_fresh=is_fresh)
+
+    async def write_files(self, files: Mapping[str, str]) -> None:
+        """Write files below /app as one archive; an unsafe path is refused before any is written.
+
+        A directory or a link that stands where a file belongs is replaced.
+        """
+        archive = files_archive(files)
+        with engine_errors():
+            container = await self._container.get()
+            await unpack(container, APP_DIR, archive)
+
+    async def delete_files(self, paths: Sequence[str]) -> None:
+        """Delete files below /app; one that does not exist is no error."""
+        check_paths(paths)
+        with engine_errors():
+            container = await self._container.get()
+            for first in range(0, len(paths), PATHS_PER_CALL):
+                batch = paths[first : first + PATHS_PER_CALL]
+                code, output = await run_short(container, 'rm -f -- "$@" 2>&1', *batch)
+                if code != 0:
+                    reason = output.decode(errors="replace").strip()[:300]
+                    raise SandboxError(f"Files of the sandbox cannot be deleted ({reason}).")
+
+    async def install_dependencies(self) -> None:
+        """Install what package.json asks for; the output is logged live.
+
+        Cancelling, the deadline and our own death all kill the install.
+        """
+        with engine_errors():
+            container = await self._container.get()
+            command = install_command(await _survey(container))
+        if command is None:
+            return
+        label, output = command_label(command), CommandOutput(self._log)
+        self._log_progress(f"$ {label}")
+        try:
+            async with asyncio.timeout(self._settings.install_seconds):
+                with engine_errors():
+                    code = await _run(Task(container, "install", command, _QUIET), output)
+        except TimeoutError as error:
+            raise InstallFailed(
+                f"`{label}` did not finish within {self._settings.install_seconds:g} s; "
+                "ask for fewer dependencies or raise CODEGEN_INSTALL_SECONDS.",
+                output=output.last_lines,
+            ) from error
+        if code != 0:
+            await self._check_running(was_killed=code == KILLED)
+            raise InstallFailed(
+                f"`{label}` failed with exit code {code}{self._memory_hint(code)}; "
+                "its last lines say why:",
+                output=output.last_lines,
+            )
+
+    async def start_dev_server(self) -> str:
+        """End the previous dev server, start this one, and return its URL once it has answered.
+
+        Cancelling kills it; once it has answered it goes on without us.
+        """
+        with engine_errors():
+            container = await self._container.get()
+            command = dev_command(await _survey(container))
+            await self._end_dev_server(container)
+            url = _url(await self._container.get())
+            self._log_progress(f"$ {command_label(command)}")
+            task = Task(container, "dev-server", command, _SERVING)
+            await task.start()
+        server = self._dev_server = DevServer(task, self._log)
+        try:
+            await self._await_answer(server, url)
+            with engine_errors():
+                await server.detach()
+        except BaseException:
+            await server.close()
+            raise
+        return url
+
+    async def status(self) -> SandboxStatus:
+        """Ask the engine and the dev server's port; nothing is started."""
+        with engine_errors():
+            container = await self._container.find()
+        if container is None:
+            return SandboxStatus(kind=self.kind, health="absent")
+        name = container["Name"].lstrip("/")
+        note = "" if name == self._container.usual_name else f"The container's name is {name}."
+        if not container["State"]["Running"]:
+            return SandboxStatus(
+                kind=self.kind, health="stopped", container_id=container.id, note=note
+            )
+        url = _url(container)
+        is_followed = self._dev_server is not None and self._dev_server.is_serving
+        return SandboxStatus(
+            kind=self.kind,
+            health="serving" if is_followed or await is_answering(url) else "running",
+            container_id=container.id,
+            preview_url=url,
+            note=note,
+        )
+
+    async def logs(self, limit: int) -> list[tuple[str, str]]:
+        """Return the newest lines that this object has seen."""
+        return self._log.newest(limit)
+
+    async def stop(self) -> None:
+        """Stop the container; its files and dependencies stay."""
+        with engine_errors():
+            await self._container.stop()
+        await self._forget_dev_server()
+
+    async def remove(self) -> None:
+        """Remove the container and all it holds."""
+        with engine_errors():
+            await self._container.remove()
+        await self._forget_dev_server()
+
+    async def close(self) -> None:
+        """Close the connections; the container and its dev server go on."""
+        await self._forget_dev_server()
+        await self._container.close()
+
+    async def _end_dev_server(self, container: DockerContainer) -> None:
+        """End what an earlier call, or an earlier owner of the container, started."""
+        await self._forget_dev_server()
+        try:
+            is_ended = await sweep(container, "dev-server")
+        except (TimeoutError, aiodocker.DockerError):
+            is_ended = False
+        if not is_ended:  # nothing can be started in it any more: too many processes, say
+            await container.restart(t=0)
+
+    async def _forget_dev_server(self) -> None:
+        server, self._dev_server = self._dev_server, None
+        if server is not None:
+            await server.close()
+
+    async def _await_answer(self, server: DevServer, url: str) -> None:
+        seconds = self._settings.server_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                if await server.wait_until_serving(url):
+                    return
+        except TimeoutError as error:
+            raise ServerFailed(
+                f"The dev server did not answer within {seconds:g} s; it must listen on the "
+                "address in HOST and the port in PORT. Its last lines:",
+                output=server.last_lines,
+            ) from error
+        await self._check_running(was_killed=server.exit_code == KILLED)
+        raise ServerFailed(
+            "The dev server ended before it answered; its last lines say why:",
+            output=server.last_lines,
+        )
+
+    async def _check_running(self, *, was_killed: bool) -> None:
+        """Tell a command that failed from a container, or an engine, that went away under it.
+
+        A container that is being stopped has killed its commands some moments before the engine
+        says so, hence the second look.
+        """
+        for is_last in (False, True) if was_killed else (True,):
+            with engine_errors():
+                container = await self._container.get()
+            if not container["State"]["Running"]:
+                raise SandboxUnavailable("The sandbox's container was stopped; generate again.")
+            if not is_last:
+                await asyncio.sleep(SECOND_LOOK_SECONDS)
+
+    def _memory_hint(self, code: int) -> str:
+        limit = self._settings.sandbox_memory_mib
+        return f" (killed; the memory limit is {limit} MiB)" if code == KILLED else ""
+
+    def _log_progress(self, line: str) -> None:
+        self._log.add("progress", line)
+
+
+async def _run(task: Task, output: CommandOutput) -> int:
+    """Run a command to its end, feeding its output, and return its exit code."""
+    try:
+        await task.start()
+        while (part := await task.read()) is not None:
+            output.feed(*part)
+        return await task.exit_code()
+    finally:
+        await task.close()
+        output.finish()
+
+
+async def _survey(container: DockerContainer) -> Survey:
+    _, output = await run_short(container, SURVEY_SCRIPT)
+    return parse_survey(output)
+
+
+def _url(container: DockerContainer) -> str:
+    port = published_port(container._container)
+    if port is None:
+        raise SandboxUnavailable("The sandbox's container is not running; generate again.")
+    return f"http://127.0.0.1:{port}/"

@@ -1,0 +1,165 @@
+"""The owner's side of the database: one project's journal and projections, fenced by an epoch.
+
+A `Store` holds one connection, opened when first needed and let go by `release`. Calls take turns.
+A connection that turns out to be dead when it is used again is replaced once: every call here may
+be repeated, even when the answer of its first try was lost after the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from actors.database import LOST, Connection, connect, disconnect, storage_errors
+from actors.errors import Fenced
+from actors.projections import LOAD, JournalEntry, batch
+from actors.records import from_column, read_text, state_from_row, stored_text
+from actors.state import ProjectState
+
+__all__ = ["Claim", "JournalEntry", "Store", "StoredAnswer"]
+
+T = TypeVar("T")
+
+# Take the project over: a new epoch; answers it and whether the last owner left in order.
+_CLAIM = """
+WITH project AS (INSERT INTO projects (id) VALUES ($1) ON CONFLICT DO NOTHING)
+INSERT INTO agent_states (project_id, epoch) VALUES ($1, nextval('project_epochs'))
+ON CONFLICT (project_id) DO UPDATE SET epoch = nextval('project_epochs'), updated_at = now()
+RETURNING epoch, is_clean
+"""
+_MARK_OWNED = "UPDATE agent_states SET is_clean = false WHERE project_id = $1 AND is_clean"
+_MARK_CLEAN = """
+UPDATE agent_states SET is_clean = true, updated_at = now()
+ WHERE project_id = $1 AND epoch = $2 RETURNING true
+"""
+# Drop a project and all that hangs on it; answers whether it was ours, or gone already.
+_REMOVE = """
+WITH owner AS (DELETE FROM agent_states WHERE project_id = $1 AND epoch = $2 RETURNING project_id),
+     journal AS (DELETE FROM events USING owner WHERE events.project_id = owner.project_id),
+     project AS (DELETE FROM projects USING owner WHERE projects.id = owner.project_id)
+SELECT EXISTS (SELECT FROM owner)
+    OR NOT EXISTS (SELECT FROM agent_states WHERE project_id = $1)
+"""
+_ANSWER = """
+SELECT answer FROM commands WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
+"""
+_CONTENTS = """
+SELECT file_path, content FROM generated_files
+ WHERE project_id = $1 AND ($2::text[] IS NULL OR file_path = ANY($2)) ORDER BY file_path
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A project taken over: its state, the owner's epoch, and whether the last owner left well."""
+
+    state: ProjectState
+    epoch: int
+    was_clean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """What a command was answered when it was queued."""
+
+    place: int
+    seq: int
+
+
+class Store:
+    """One owner's access. Every method raises StorageUnavailable; those with an epoch, Fenced."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+
+    async def claim(self, project_id: str) -> Claim:
+        """Become the owner of the project, creating it where it does not exist, and load it."""
+
+        async def work(connection: Connection) -> Claim:
+            async with connection.transaction():
+                claimed = await connection.fetchrow(_CLAIM, project_id)
+                row = await connection.fetchrow(LOAD, project_id)
+                await connection.execute(_MARK_OWNED, project_id)
+            assert claimed is not None
+            assert row is not None
+            state = state_from_row(project_id, dict(row))
+            return Claim(state=state, epoch=claimed["epoch"], was_clean=claimed["is_clean"])
+
+        return await self._run(work)
+
+    async def append(
+        self, project_id: str, epoch: int, entries: Sequence[JournalEntry], state: ProjectState
+    ) -> None:
+        """Write events and what they change, in one transaction and one round trip.
+
+        `state` is the fold up to the last entry; it is read before the first suspension. After
+        StorageUnavailable the same entries may be given again, alone or followed by newer ones.
+        Raises Fenced, having written nothing, where another owner exists.
+        """
+        if not entries:
+            return
+        sql, arguments = batch(project_id, epoch, entries, state)
+        if not await self._run(lambda connection: connection.fetchval(sql, *arguments)):
+            raise Fenced
+
+    async def find_command(self, project_id: str, command_id: str) -> StoredAnswer | None:
+        """Return the answer that a command of this id got, for whoever repeats it."""
+        key = stored_text(command_id)
+        text = await self._run(lambda connection: connection.fetchval(_ANSWER, project_id, key))
+        if text is None:
+            return None
+        answer = from_column(text)
+        return StoredAnswer(place=answer["place"], seq=answer["seq"])
+
+    async def file_contents(
+        self, project_id: str, paths: Sequence[str] | None = None
+    ) -> dict[str, str]:
+        """Return the finished files' texts by path: all of them, or those of `paths` that exist."""
+        keys = None if paths is None else [stored_text(path) for path in paths]
+        rows = await self._run(lambda connection: connection.fetch(_CONTENTS, project_id, keys))
+        return {read_text(row["file_path"]): row["content"].decode() for row in rows}
+
+    async def mark_clean(self, project_id: str, epoch: int) -> None:
+        """Note that the owner leaves memory with everything saved."""
+        if not await self._run(lambda c: c.fetchval(_MARK_CLEAN, project_id, epoch)):
+            raise Fenced
+
+    async def remove(self, project_id: str, epoch: int) -> None:
+        """Drop everything of the project."""
+        if not await self._run(lambda c: c.fetchval(_REMOVE, project_id, epoch)):
+            raise Fenced
+
+    async def release(self) -> None:
+        """Let go of the connection once no call uses it; the next call opens another."""
+        async with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await disconnect(connection)
+
+    async def close(self) -> None:
+        """Let go of the connection for good."""
+        await self.release()
+
+    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._turn:
+            with storage_errors(self._database_url):
+                if self._connection is not None:
+                    try:
+                        return await work(self._connection)
+                    except LOST:
+                        self._drop()
+                self._connection = await connect(self._database_url)
+                try:
+                    return await work(self._connection)
+                except LOST:
+                    self._drop()
+                    raise
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()

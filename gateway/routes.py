@@ -1,0 +1,47 @@
+"""Every address of the service."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway import api, page, preview
+from gateway.context import CONTEXT, Context
+from gateway.errors_http import errors_as_json
+from gateway.frames import MAX_FRAME_BYTES
+from gateway.guard import add_default_headers, refuse_foreign_pages
+from gateway.websocket import serve_socket
+
+# The pattern is loose on purpose: a bad id is told so (400), not that the address is unknown.
+PROJECT = "/api/projects/{project_id}"
+
+
+def make_application(context: Context) -> web.Application:
+    """Return the web application over the running service's parts."""
+    application = web.Application(
+        middlewares=[errors_as_json, refuse_foreign_pages], client_max_size=MAX_FRAME_BYTES
+    )
+    application[CONTEXT] = context
+    application.on_response_prepare.append(add_default_headers)
+    application.add_routes(
+        [
+            web.get("/", page.serve_page),
+            web.get("/static/{path:.+}", page.serve_static),
+            web.get("/healthz", api.healthz),
+            web.get("/readyz", api.readyz),
+            web.get("/ws/{project_id}", serve_socket),
+            web.get("/api/status", api.status),
+            web.get("/api/projects", api.list_projects),
+            web.post("/api/projects", api.create_project),
+            web.get(PROJECT, api.show_project),
+            web.delete(PROJECT, api.delete_project),
+            web.get(PROJECT + "/files", api.list_files),
+            web.get(PROJECT + "/files/{path:.+}", api.show_file),
+            web.get(PROJECT + "/archive", api.download_archive),
+            web.get(PROJECT + "/events", api.list_events),
+            web.post(PROJECT + "/generate", api.generate),
+            web.post(PROJECT + "/cancel", api.cancel),
+            web.get("/preview/{project_id}", preview.add_slash),
+            web.get("/preview/{project_id}/{path:.*}", preview.serve_preview),
+        ]
+    )
+    return application

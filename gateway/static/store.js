@@ -1,0 +1,148 @@
+// A project as its frames tell it: state is a fold of frames. No DOM, no network.
+
+import { byteSize } from "./format.js";
+
+const MAX_LOG_LINES = 200;
+const ACTIVE_STATES = ["designing_phase", "implementing_phase", "installing_deps", "starting_server"];
+
+/** The state before the first frame; `texts` holds the files whose text is known, by path. */
+export function emptyProject(id) {
+  return {
+    id,
+    isLoaded: false,
+    state: "idle",
+    phases: [],
+    designing: 0,
+    files: new Map(),
+    texts: new Map(),
+    openFile: null,
+    queue: [],
+    run: null,
+    problem: null,
+    refusal: null,
+    descriptions: [],
+    previewUrl: null,
+    previewVersion: 0,
+    sandbox: { kind: null, containerId: null },
+    model: "",
+    isDemo: false,
+    notice: null,
+    log: [],
+  };
+}
+
+export const isActive = (project) => ACTIVE_STATES.includes(project.state) || project.run !== null;
+
+/** Change `project` by one frame; unknown types change nothing. */
+export function apply(project, frame) {
+  HANDLERS[frame.type]?.(project, frame.data, frame);
+}
+
+const currentPhase = (project) => project.phases.at(-1);
+
+function closeFile(project, path) {
+  if (project.openFile?.path === path) project.openFile = null;
+}
+
+function endRun(project) {
+  project.run = null;
+  project.openFile = null;
+}
+
+const dequeue = (project, id) => project.queue.filter((command) => command.id !== id);
+
+const HANDLERS = {
+  snapshot(project, data) {
+    const { files, openFile, lastSeq, ...members } = data;
+    Object.assign(project, members, { isLoaded: true, refusal: null, notice: null });
+    project.files = new Map(files.map((file) => [file.path, file]));
+    project.texts = new Map();
+    project.openFile = openFile && { ...openFile, size: byteSize(openFile.text) };
+    project.previewVersion += 1;
+  },
+  state_change(project, data) {
+    project.state = data.state;
+    if (data.state === "installing_deps" || data.state === "starting_server") project.log = [];
+  },
+  accepted(project) {
+    project.refusal = null;
+  },
+  command_queued(project, data) {
+    project.queue = [...dequeue(project, data.id), data];
+  },
+  command_dropped(project, data) {
+    project.queue = dequeue(project, data.id);
+  },
+  run_started(project, data) {
+    project.queue = dequeue(project, data.id);
+    project.run = data;
+    project.descriptions = [...project.descriptions, data.description];
+    project.problem = project.refusal = project.notice = null;
+    project.log = [];
+  },
+  run_resumed(project) {
+    project.openFile = null;
+    project.notice = "The run was interrupted and goes on.";
+  },
+  phase_designing(project, data) {
+    project.designing = data.phaseNumber;
+  },
+  phase_designed(project, data) {
+    const number = project.phases.length + 1;
+    const phase = { number, status: "designed", finished: [], ...data.phase };
+    project.phases = [...project.phases, phase];
+  },
+  file_start(project, data) {
+    project.openFile = { path: data.path, text: "", size: 0 };
+  },
+  file_chunk(project, data) {
+    if (project.openFile?.path !== data.path) HANDLERS.file_start(project, data);
+    project.openFile.text += data.chunk;
+    project.openFile.size += byteSize(data.chunk);
+  },
+  file_end(project, data) {
+    const phase = currentPhase(project);
+    const size = byteSize(data.content);
+    project.files.set(data.path, { path: data.path, size, phaseNumber: phase?.number ?? 0 });
+    project.texts.set(data.path, data.content);
+    if (phase && !phase.finished.includes(data.path)) phase.finished.push(data.path);
+    closeFile(project, data.path);
+  },
+  file_restored(project, data) {
+    if (data.content !== null) project.texts.set(data.path, data.content);
+    closeFile(project, data.path);
+  },
+  files_written(project) {
+    if (currentPhase(project)) currentPhase(project).status = "written";
+  },
+  phase_completed(project) {
+    if (currentPhase(project)) currentPhase(project).status = "complete";
+    project.previewVersion += 1;
+  },
+  sandbox_started(project, data) {
+    project.sandbox = { kind: data.kind, containerId: data.containerId };
+  },
+  sandbox_log(project, data) {
+    project.log = [...project.log, data].slice(-MAX_LOG_LINES);
+  },
+  server_started(project, data) {
+    project.previewUrl = data.url;
+    project.previewVersion += 1;
+  },
+  generation_complete(project) {
+    endRun(project);
+    project.notice = null;
+  },
+  generation_cancelled(project) {
+    endRun(project);
+    project.notice = "Cancelled; the finished files are kept.";
+  },
+  error(project, data, frame) {
+    if (frame.isAnswer) {
+      project.refusal = data;
+      return;
+    }
+    endRun(project);
+    project.problem = data;
+  },
+};

@@ -1,0 +1,118 @@
+"""What every sandbox promises, over each adapter: Docker with a real engine, and static."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from actors.errors import InvalidInput
+from actors.sandbox.base import Sandbox
+from actors.sandbox.choose import SandboxKind, make_sandbox
+from actors.settings import Settings
+from tests.support.docker import DockerEngine
+from tests.support.sandbox_log import SandboxLines
+
+BASE_URL = "http://127.0.0.1:8080"
+
+
+@pytest.fixture
+def lines() -> SandboxLines:
+    return SandboxLines()
+
+
+@pytest.fixture(params=["docker", "static"])
+async def sandbox(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lines: SandboxLines,
+) -> AsyncIterator[Sandbox]:
+    kind: SandboxKind = request.param
+    settings = Settings.read({}, state_dir=str(tmp_path))
+    if kind == "docker":
+        engine: DockerEngine = request.getfixturevalue("docker_engine")
+        monkeypatch.setenv("DOCKER_HOST", engine.url)
+        settings = Settings.read({}, state_dir=str(tmp_path), sandbox_image=engine.image)
+    sandbox = make_sandbox(kind, "contract", settings, lines, BASE_URL)
+    yield sandbox
+    await sandbox.remove()
+    await sandbox.close()
+
+
+async def test_a_project_goes_from_start_to_removal(sandbox: Sandbox) -> None:
+    assert sandbox.kind in ("docker", "static")
+    started = await sandbox.start()
+    await sandbox.write_files({"index.html": "<h1>hi</h1>", "src/a.js": "1"})
+    await sandbox.install_dependencies()
+    url = await sandbox.start_dev_server()
+    status = await sandbox.status()
+    assert status.kind == sandbox.kind
+    assert status.health == "serving"
+    assert status.preview_url == url
+    assert status.container_id == started.container_id
+    await sandbox.delete_files(["src/a.js"])
+    await sandbox.stop()
+    await sandbox.remove()
+
+
+async def test_starting_twice_is_one_sandbox_that_keeps_its_files(sandbox: Sandbox) -> None:
+    first = await sandbox.start()
+    await sandbox.write_files({"index.html": "<h1>hi</h1>"})
+    second = await sandbox.start()
+    assert second.container_id == first.container_id
+    assert not second.is_fresh
+
+
+async def test_stopping_and_removing_what_is_absent_is_no_error(sandbox: Sandbox) -> None:
+    await sandbox.stop()
+    await sandbox.remove()
+    await sandbox.remove()
+
+
+async def test_deleting_a_file_that_does_not_exist_is_no_error(sandbox: Sandbox) -> None:
+    await sandbox.start()
+    await sandbox.delete_files(["never/was.txt"])
+    await sandbox.delete_files([])
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "", "a\0b", ".git/hooks/x"])
+async def test_an_unsafe_path_is_refused_and_nothing_is_written(
+    sandbox: Sandbox, path: str
+) -> None:
+    started = await sandbox.start()
+    with pytest.raises(InvalidInput):
+        await sandbox.write_files({"good.txt": "text", path: "text"})
+    with pytest.raises(InvalidInput):
+        await sandbox.delete_files([path])
+    assert (await sandbox.start()).is_fresh == started.is_fresh
+
+
+async def test_without_a_manifest_an_install_is_silent(
+    sandbox: Sandbox, lines: SandboxLines
+) -> None:
+    await sandbox.start()
+    await sandbox.write_files({"index.html": "<h1>hi</h1>"})
+    await sandbox.install_dependencies()
+    assert lines.lines == []
+    assert await sandbox.logs(10) == []
+
+
+async def test_the_newest_lines_can_be_asked_for(sandbox: Sandbox, lines: SandboxLines) -> None:
+    await sandbox.start()
+    await sandbox.write_files({"package.json": '{"name": "a", "version": "1.0.0"}'})
+    await sandbox.install_dependencies()
+    assert lines.lines
+    assert await sandbox.logs(500) == lines.lines
+    assert await sandbox.logs(1) == lines.lines[-1:]
+    assert await sandbox.logs(0) == []
+
+
+async def test_a_closed_sandbox_goes_on_and_can_be_used_again(sandbox: Sandbox) -> None:
+    await sandbox.start()
+    await sandbox.write_files({"index.html": "<h1>hi</h1>"})
+    await sandbox.start_dev_server()
+    await sandbox.close()
+    await sandbox.close()
+    assert (await sandbox.status()).health == "serving"

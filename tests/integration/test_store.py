@@ -1,0 +1,526 @@
+"""The owner's side against a real PostgreSQL: fencing, projections, idempotence, lost answers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from copy import deepcopy
+
+import asyncpg
+import orjson
+import pytest
+import pytest_asyncio
+
+from actors import events as ev
+from actors.database import connect
+from actors.errors import Fenced, StorageUnavailable
+from actors.events import RunState, decode_data
+from actors.projections import KEPT_SANDBOX_LOG_ROWS, JournalEntry
+from actors.state import OpenFile, ProjectState, apply
+from actors.store import Store, StoredAnswer
+from tests.support.history import history, record
+from tests.support.postgres import wait_until_blocked
+
+PROJECT = "p-1"
+
+
+@pytest_asyncio.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    store = Store(database_url)
+    yield store
+    await store.close()
+
+
+@pytest_asyncio.fixture
+async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await connect(database_url)
+    yield connection
+    await connection.close()
+
+
+def comparable(state: ProjectState) -> ProjectState:
+    """The state with the open file's text in one piece: how it was cut does not matter."""
+    state = deepcopy(state)
+    if state.open_file is not None:
+        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
+    return state
+
+
+def queued(id_: str = "c-1", place: int = 0) -> ev.CommandQueued:
+    return ev.CommandQueued(
+        id=id_, description="a timer", model="a/model", max_phases=3, place=place
+    )
+
+
+def started(id_: str = "c-1") -> ev.RunStarted:
+    return ev.RunStarted(
+        id=id_, description="a timer", model="a/model", max_phases=3, first_phase=1
+    )
+
+
+async def append(store: Store, epoch: int, state: ProjectState, *events: ev.Event) -> None:
+    await store.append(PROJECT, epoch, record(state, events), state)
+
+
+async def test_claim_creates_a_project_with_an_empty_state(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    assert claim.state == ProjectState(project_id=PROJECT)
+    assert claim.was_clean
+
+
+async def test_every_claim_has_a_greater_epoch(store: Store) -> None:
+    epochs = [(await store.claim(PROJECT)).epoch for _ in range(3)]
+    assert epochs == sorted(set(epochs))
+
+
+async def test_a_claim_after_a_crash_is_not_clean_and_after_a_passivation_is(store: Store) -> None:
+    await store.claim(PROJECT)
+    crashed = await store.claim(PROJECT)
+    assert not crashed.was_clean
+    await store.mark_clean(PROJECT, crashed.epoch)
+    assert (await store.claim(PROJECT)).was_clean
+    assert not (await store.claim(PROJECT)).was_clean
+
+
+async def test_a_stale_owner_is_fenced_and_writes_nothing(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    stale = await store.claim(PROJECT)
+    owner = await store.claim(PROJECT)
+    events = list(history(random.Random(1)))
+    with pytest.raises(Fenced):
+        await append(store, stale.epoch, stale.state, *events)
+    with pytest.raises(Fenced):
+        await append(store, stale.epoch, ProjectState(project_id=PROJECT), ev.FileStart(path="a"))
+    with pytest.raises(Fenced):
+        await store.mark_clean(PROJECT, stale.epoch)
+    with pytest.raises(Fenced):
+        await store.remove(PROJECT, stale.epoch)
+    for table in ("events", "generated_files", "commands", "usage"):
+        assert await sql.fetchval(f"SELECT count(*) FROM {table}") == 0
+    await append(store, owner.epoch, owner.state, queued())
+    assert (await store.claim(PROJECT)).state == owner.state
+
+
+async def test_an_append_to_a_project_that_was_never_claimed_is_fenced(store: Store) -> None:
+    with pytest.raises(Fenced):
+        await append(store, 1, ProjectState(project_id=PROJECT), queued())
+
+
+@pytest.mark.parametrize("seed", range(16))
+async def test_the_projections_equal_the_fold_after_every_batch(store: Store, seed: int) -> None:
+    rng = random.Random(seed)
+    claim = await store.claim(PROJECT)
+    events, contents = list(history(rng)), dict[str, str]()
+    state, epoch = claim.state, claim.epoch
+    while events:
+        size = rng.randint(1, 12)
+        batch, events = events[:size], events[size:]
+        await append(store, epoch, state, *batch)
+        contents |= {e.path: e.content for e in batch if isinstance(e, ev.FileEnd)}
+        claim = await store.claim(PROJECT)
+        epoch = claim.epoch
+        assert comparable(claim.state) == comparable(state)
+        if rng.random() < 0.3:
+            state = claim.state  # go on as a revived actor does
+    assert await store.file_contents(PROJECT) == contents
+
+
+async def test_a_replay_of_the_journal_gives_the_same_state(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    await append(store, claim.epoch, claim.state, *history(random.Random(7)))
+    replayed = ProjectState(project_id=PROJECT)
+    for row in await sql.fetch("SELECT seq, type, data FROM events ORDER BY seq"):
+        apply(replayed, decode_data(row["type"], orjson.loads(row["data"])), row["seq"])
+    assert comparable(replayed) == comparable(claim.state)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_repeated_append_changes_nothing(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], seed: int
+) -> None:
+    rng = random.Random(seed)
+    claim = await store.claim(PROJECT)
+    state = claim.state
+    events = list(history(rng))
+    while events:
+        size = rng.randint(1, 12)
+        entries, events = record(state, events[:size]), events[size:]
+        for _ in range(2):  # the second time as if the first answer had been lost
+            await store.append(PROJECT, claim.epoch, entries, state)
+    assert comparable((await store.claim(PROJECT)).state) == comparable(state)
+    numbers = [row["seq"] for row in await sql.fetch("SELECT seq FROM usage")]
+    assert len(numbers) == len(set(numbers)) > 0
+
+
+async def test_a_lost_answer_is_made_good_with_newer_entries_in_the_same_batch(
+    store: Store,
+) -> None:
+    claim = await store.claim(PROJECT)
+    state = claim.state
+    first = record(state, [queued(), started(), ev.FileStart(path="a")])
+    await store.append(PROJECT, claim.epoch, first, state)
+    more = record(state, [ev.FileChunk(path="a", chunk="x"), ev.FileEnd(path="a", content="x")])
+    await store.append(PROJECT, claim.epoch, [*first, *more], state)
+    assert (await store.claim(PROJECT)).state == state
+
+
+async def test_a_group_of_chunks_may_be_written_when_the_state_is_further_on(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    state = claim.state
+    entries = record(state, [ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="x")])
+    later = record(state, [ev.FileChunk(path="a", chunk="y"), ev.FileStart(path="b")])
+    await store.append(PROJECT, claim.epoch, entries, state)
+    saved = (await store.claim(PROJECT)).state
+    assert (saved.last_seq, saved.open_file) == (2, OpenFile(path="a", chunks=["x"]))
+    epoch = (await store.claim(PROJECT)).epoch
+    await store.append(PROJECT, epoch, later, state)
+    assert comparable((await store.claim(PROJECT)).state) == comparable(state)
+
+
+async def test_a_state_ahead_of_a_barrier_is_our_bug(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    entries = record(claim.state, [queued(), started()])
+    with pytest.raises(AssertionError):
+        await store.append(PROJECT, claim.epoch, entries[:1], claim.state)
+
+
+async def test_numbers_may_have_gaps(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    claim.state.last_seq += 10_000
+    await append(store, claim.epoch, claim.state, queued())
+    assert (await store.claim(PROJECT)).state.last_seq == 10_001
+
+
+async def test_an_empty_append_does_nothing(store: Store) -> None:
+    await store.append(PROJECT, 1, [], ProjectState(project_id=PROJECT))
+
+
+async def test_a_finished_files_chunks_leave_the_journal_and_its_text_stays(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    state = claim.state
+    await append(store, claim.epoch, state, ev.FileStart(path="a"))
+    await append(store, claim.epoch, state, ev.FileChunk(path="a", chunk="te"))
+    await append(store, claim.epoch, state, ev.FileChunk(path="a", chunk="xt"))
+    assert await sql.fetchval("SELECT count(*) FROM events") == 3
+    await append(store, claim.epoch, state, ev.FileEnd(path="a", content="text"))
+    rows = await sql.fetch("SELECT type, data FROM events")
+    assert [tuple(row) for row in rows] == [("file_end", '{"path":"a","content":"text"}')]
+    row = await sql.fetchrow("SELECT * FROM generated_files")
+    assert row is not None
+    assert (row["content"], row["size"]) == (b"text", 4)
+    assert row["sha256"] == hashlib.sha256(b"text").hexdigest()
+
+
+async def test_a_file_that_is_given_up_leaves_no_chunks(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    for end in (
+        ev.FileRestored(path="a", content=None),
+        ev.ErrorRaised(message="m", code="c"),
+        ev.RunResumed(id="c-1", phase_number=1),
+    ):
+        await append(
+            store,
+            claim.epoch,
+            claim.state,
+            ev.FileStart(path="a"),
+            ev.FileChunk(path="a", chunk="x"),
+        )
+        await append(store, claim.epoch, claim.state, end)
+        assert await sql.fetchval("SELECT count(*) FROM events WHERE type ~ '^file_(st|ch)'") == 0
+    assert (await store.claim(PROJECT)).state.open_file is None
+
+
+async def test_a_chunk_without_a_start_opens_its_file(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    chunks = [ev.FileChunk(path="a", chunk="1"), ev.FileChunk(path="b", chunk="2")]
+    end = ev.FileEnd(path="c", content="")
+    await append(store, claim.epoch, claim.state, *chunks, end)
+    claim = await store.claim(PROJECT)
+    assert claim.state.open_file == OpenFile(path="b", chunks=["2"])
+    more = [ev.FileEnd(path="b", content="2"), ev.FileChunk(path="d", chunk="4")]
+    await append(store, claim.epoch, claim.state, *more)
+    assert (await store.claim(PROJECT)).state == claim.state
+
+
+async def test_the_project_follows_its_run(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    steps: list[tuple[tuple[ev.Event, ...], str]] = [
+        ((queued(),), "idle"),
+        ((started(),), "generating"),
+        ((ev.StateChange(state=RunState.ERROR), ev.ErrorRaised(message="", code="c")), "error"),
+        ((queued("c-2"), started("c-2")), "generating"),
+        (
+            (
+                ev.StateChange(state=RunState.COMPLETE),
+                ev.GenerationComplete(files=(), phases=1),
+            ),
+            "complete",
+        ),
+    ]
+    for events, status in steps:
+        await append(store, claim.epoch, claim.state, *events)
+        assert await sql.fetchval("SELECT status FROM projects") == status
+    assert await sql.fetchval("SELECT title FROM projects") == "a timer"
+
+
+async def test_a_command_keeps_its_first_answer_for_its_repeats(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    assert await store.find_command(PROJECT, "c-1") is None
+    await append(store, claim.epoch, claim.state, queued("other"), queued(place=1))
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    await append(store, claim.epoch, claim.state, started())
+    await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    assert await store.find_command("another", "c-1") is None
+
+
+async def test_commands_end_as_done_or_dropped(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    state = claim.state
+    await append(store, claim.epoch, state, queued("a"), queued("b", 1), queued("c", 2))
+    await append(store, claim.epoch, state, started("a"))
+    await append(
+        store,
+        claim.epoch,
+        state,
+        ev.GenerationCancelled(reason="replaced"),
+        ev.CommandDropped(id="b", reason="replaced"),
+        started("c"),
+        queued("d"),
+        ev.CommandDropped(id="d", reason="removed"),
+    )
+    rows = await sql.fetch("SELECT command_id, status FROM commands ORDER BY 1")
+    statuses = {row["command_id"]: row["status"] for row in rows}
+    assert statuses == {"a": "done", "b": "dropped", "c": "running", "d": "dropped"}
+    assert (await store.claim(PROJECT)).state == state
+
+
+async def test_usage_is_kept_per_model_call(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    usage = ev.Usage(
+        purpose="plan", model="m", prompt_tokens=2**33, completion_tokens=2, cost_usd=0.5
+    )
+    await append(store, claim.epoch, claim.state, usage)
+    row = await sql.fetchrow(
+        "SELECT seq, purpose, model, prompt_tokens, completion_tokens, cost_usd FROM usage"
+    )
+    assert row is not None
+    assert tuple(row) == (1, "plan", "m", 2**33, 2, 0.5)
+
+
+async def test_sandbox_logs_are_trimmed_when_a_run_ends(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    count = KEPT_SANDBOX_LOG_ROWS + 50
+    lines = [ev.SandboxLog(stream="stdout", line=str(number)) for number in range(count)]
+    await append(store, claim.epoch, claim.state, *lines)
+    last = ev.SandboxLog(stream="stdout", line="last")
+    await append(store, claim.epoch, claim.state, last, ev.GenerationComplete(files=(), phases=1))
+    seqs = await sql.fetch("SELECT seq FROM events WHERE type = 'sandbox_log' ORDER BY seq")
+    expected = list(range(count + 2 - KEPT_SANDBOX_LOG_ROWS, count + 2))
+    assert [row["seq"] for row in seqs] == expected
+
+
+async def test_chunks_alone_change_no_column_but_the_number_and_stay_within_the_page(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    await append(store, claim.epoch, claim.state, queued(), started(), ev.FileStart(path="a"))
+    before = await sql.fetchval("SELECT updated_at FROM projects")
+    for _ in range(40):
+        await append(store, claim.epoch, claim.state, ev.FileChunk(path="a", chunk="x"))
+    assert await sql.fetchval("SELECT updated_at FROM projects") == before
+    pages = await sql.fetchval("SELECT pg_relation_size('agent_states') / 8192")
+    assert pages == 1
+    assert (await store.claim(PROJECT)).state.last_seq == claim.state.last_seq
+
+
+async def test_file_contents_returns_the_paths_that_exist(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    ends = [ev.FileEnd(path=path, content=f"{path}\0") for path in ("a", "b", "c")]
+    await append(store, claim.epoch, claim.state, *ends)
+    assert await store.file_contents(PROJECT, ["b", "x"]) == {"b": "b\0"}
+    assert list(await store.file_contents(PROJECT)) == ["a", "b", "c"]
+    assert await store.file_contents(PROJECT, []) == {}
+    assert await store.file_contents("unknown") == {}
+
+
+async def test_remove_drops_everything_and_may_be_repeated(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    await append(store, claim.epoch, claim.state, *history(random.Random(3)))
+    await store.claim("another")
+    await store.remove(PROJECT, claim.epoch)
+    await store.remove(PROJECT, claim.epoch)
+    for table in ("events", "generated_files", "commands", "usage"):
+        assert await sql.fetchval(f"SELECT count(*) FROM {table}") == 0
+    assert await sql.fetchval("SELECT array_agg(id) FROM projects") == ["another"]
+
+
+async def test_the_owner_of_a_removed_project_stays_fenced_when_it_is_made_again(
+    store: Store,
+) -> None:
+    claim = await store.claim(PROJECT)
+    await store.remove(PROJECT, claim.epoch)
+    again = await store.claim(PROJECT)
+    assert again.state == ProjectState(project_id=PROJECT)
+    with pytest.raises(Fenced):
+        await append(store, claim.epoch, claim.state, queued())
+
+
+async def test_two_stores_claiming_at_once_leave_one_owner(database_url: str) -> None:
+    stores = [Store(database_url) for _ in range(4)]
+    claims = await asyncio.gather(*(store.claim(PROJECT) for store in stores))
+    outcomes = await asyncio.gather(
+        *(
+            append(store, claim.epoch, claim.state, queued())
+            for store, claim in zip(stores, claims, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    assert sorted(str(type(outcome)) for outcome in outcomes) == sorted(
+        [str(type(None)), *[str(Fenced)] * 3]
+    )
+    for store in stores:
+        await store.close()
+
+
+async def test_concurrent_calls_on_one_store_take_turns(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    results = await asyncio.gather(*(store.file_contents(PROJECT) for _ in range(20)))
+    assert results == [{}] * 20
+    assert claim.epoch
+
+
+async def test_a_released_connection_is_opened_again(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    await store.release()
+    await store.release()
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    await wait_for_value(sql, others, 1)
+    await append(store, claim.epoch, claim.state, queued())
+    assert await sql.fetchval(others) == 2
+
+
+async def wait_for_value(
+    sql: asyncpg.Connection[asyncpg.Record], query: str, expected: object
+) -> None:
+    async with asyncio.timeout(20):
+        while await sql.fetchval(query) != expected:
+            pass
+
+
+KILL_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+async def test_a_connection_that_died_while_idle_is_replaced(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    await sql.execute(KILL_OTHERS)
+    await append(store, claim.epoch, claim.state, queued())
+    await sql.execute(KILL_OTHERS)
+    assert (await store.claim(PROJECT)).state == claim.state
+
+
+async def test_a_connection_that_dies_during_an_append_is_replaced_and_nothing_is_lost(
+    store: Store, database_url: str, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    async with sql.transaction():
+        await sql.execute("SELECT FROM agent_states FOR UPDATE")  # the append waits for this row
+        appending = asyncio.create_task(append(store, claim.epoch, claim.state, queued()))
+        await wait_until_blocked(database_url)
+        await sql.execute(KILL_OTHERS)
+    await appending
+    assert (await store.claim(PROJECT)).state == claim.state
+
+
+async def test_a_cancelled_append_leaves_a_usable_store(
+    store: Store, database_url: str, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    entries = record(claim.state, [queued()])
+    async with sql.transaction():
+        await sql.execute("SELECT FROM agent_states FOR UPDATE")
+        task = asyncio.create_task(store.append(PROJECT, claim.epoch, entries, claim.state))
+        await wait_until_blocked(database_url)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await store.append(PROJECT, claim.epoch, entries, claim.state)
+    assert (await store.claim(PROJECT)).state == claim.state
+
+
+async def test_the_journal_holds_the_very_bytes_that_were_given(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    data = '{"path" :"a",  "chunk":"☃\\u0000"}'.encode()
+    claim.state.last_seq = 1
+    entry = JournalEntry(1, ev.FileChunk(path="a", chunk="☃\0"), data)
+    await store.append(PROJECT, claim.epoch, [entry], claim.state)
+    assert (await sql.fetchval("SELECT data FROM events")).encode() == data
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://u:sesame@127.0.0.1:1/db", "127.0.0.1:1, database db cannot be reached"),
+        ("postgresql:///db?host=/nowhere", "the local socket, database db cannot be reached"),
+        ("postgresql://u:sesame/x@127.0.0.1:1/db", "DATABASE_URL cannot be read"),
+        ("postgresql://u:sesame@h:65a/db", "DATABASE_URL cannot be read"),
+    ],
+)
+async def test_an_unreachable_database_is_named_without_its_password(url: str, words: str) -> None:
+    with pytest.raises(StorageUnavailable) as caught:
+        await Store(url).claim(PROJECT)
+    assert words in str(caught.value)
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        assert "sesame" not in repr(shown)
+        shown = None if shown.__suppress_context__ and shown.__cause__ is None else shown.__cause__
+
+
+async def test_a_database_that_refuses_is_storage_unavailable(
+    database_url: str, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    name = await sql.fetchval("SELECT current_database()")
+    with pytest.raises(StorageUnavailable, match="does not exist"):
+        await Store(database_url.replace(name, "missing")).claim(PROJECT)
+    with pytest.raises(StorageUnavailable, match="refuses to serve"):
+        await Store(database_url.replace("postgres@", "nobody_we_know@")).claim(PROJECT)
+    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    store = Store(database_url)
+    with pytest.raises(StorageUnavailable, match="read-only"):
+        await store.claim(PROJECT)
+    await store.close()
+
+
+async def test_a_wrong_argument_is_our_bug_and_keeps_the_connection(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    with pytest.raises(asyncpg.DataError):
+        await store.mark_clean(PROJECT, "not a number")  # type: ignore[arg-type]  # the bug
+    await store.mark_clean(PROJECT, claim.epoch)

@@ -1,0 +1,239 @@
+"""The fold: what each event changes, and that nothing else does."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from copy import deepcopy
+
+import pytest
+
+from actors import events as ev
+from actors.events import PhasePlan, PlannedFile, RunState
+from actors.state import (
+    Command,
+    FileInfo,
+    OpenFile,
+    Phase,
+    PhaseStatus,
+    Problem,
+    ProjectState,
+    Run,
+    apply,
+    file_info,
+)
+from tests.support.history import history
+
+PLAN = PhasePlan(
+    name="Base",
+    description="",
+    files=(PlannedFile(path="a", purpose="p"),),
+    is_last_phase=False,
+)
+
+
+def queued(id_: str, place: int = 0) -> ev.CommandQueued:
+    return ev.CommandQueued(id=id_, description=f"app {id_}", model="m", max_phases=5, place=place)
+
+
+def started(id_: str, first_phase: int = 1) -> ev.RunStarted:
+    return ev.RunStarted(
+        id=id_, description=f"app {id_}", model="m", max_phases=5, first_phase=first_phase
+    )
+
+
+def command(id_: str) -> Command:
+    return Command(id=id_, description=f"app {id_}", model="m", max_phases=5)
+
+
+def fold(*events: ev.Event) -> ProjectState:
+    state = ProjectState(project_id="p")
+    for seq, event in enumerate(events, 1):
+        apply(state, event, seq)
+    return state
+
+
+def ids(state: ProjectState) -> list[str]:
+    return [command.id for command in state.queue]
+
+
+def test_a_new_project_is_idle() -> None:
+    state = ProjectState(project_id="p")
+    assert (state.state, state.status, state.phase, state.last_seq) == (
+        RunState.IDLE,
+        "idle",
+        None,
+        0,
+    )
+
+
+def test_every_event_moves_the_number() -> None:
+    state = ProjectState(project_id="p")
+    apply(state, ev.Hibernated(), 41)
+    assert state.last_seq == 41
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ev.DepsInstalled(),
+        ev.SandboxLog(stream="stdout", line="x"),
+        ev.ModelWarning(kind="k", detail="d"),
+        ev.Usage(purpose="plan", model="m", prompt_tokens=1, completion_tokens=1, cost_usd=1.0),
+        ev.Hibernated(),
+        ev.FilesWritten(count=1),
+        ev.PhaseCompleted(phase_number=1),
+        ev.FileRestored(path="a", content=None),
+        ev.CommandDropped(id="unknown", reason="user"),
+        ev.RunResumed(id="1", phase_number=1),
+    ],
+    ids=lambda event: event.type,
+)
+def test_an_event_with_nothing_to_change_changes_nothing(event: ev.Event) -> None:
+    assert fold(event) == ProjectState(project_id="p", last_seq=1)
+
+
+def test_place_zero_goes_to_the_head_of_the_queue_and_others_to_its_end() -> None:
+    state = fold(queued("a"), queued("b", 1), queued("c", 2), queued("d", 0))
+    assert ids(state) == ["d", "a", "b", "c"]
+    assert state.queue[1] == command("a")
+
+
+def test_a_dropped_command_leaves_the_queue() -> None:
+    state = fold(queued("a"), queued("b", 1), ev.CommandDropped(id="a", reason="user"))
+    assert ids(state) == ["b"]
+
+
+def test_a_started_run_leaves_the_queue_and_forgets_the_last_problem() -> None:
+    state = fold(
+        ev.ErrorRaised(message="m", code="c"), queued("a"), queued("b", 1), started("a", 3)
+    )
+    assert ids(state) == ["b"]
+    assert state.run == Run(command=command("a"), first_phase=3)
+    assert state.descriptions == ["app a"]
+    assert state.problem is None
+    assert state.status == "generating"
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        (
+            (ev.StateChange(state=RunState.COMPLETE), ev.GenerationComplete(files=(), phases=1)),
+            "complete",
+        ),
+        ((ev.StateChange(state=RunState.ERROR), ev.ErrorRaised(message="m", code="c")), "error"),
+        ((ev.StateChange(state=RunState.IDLE), ev.GenerationCancelled(reason="user")), "idle"),
+    ],
+)
+def test_the_end_of_a_run_closes_the_open_file_and_keeps_the_finished(
+    end: tuple[ev.Event, ...], status: str
+) -> None:
+    state = fold(
+        queued("a"),
+        started("a"),
+        ev.PhaseDesigned(phase=PLAN),
+        ev.FileEnd(path="a", content="x"),
+        ev.FileStart(path="b"),
+        *end,
+    )
+    assert (state.run, state.open_file, state.status) == (None, None, status)
+    assert list(state.files) == ["a"]
+
+
+def test_an_error_is_remembered() -> None:
+    assert fold(ev.ErrorRaised(message="m", code="c")).problem == Problem(code="c", message="m")
+
+
+def test_a_phase_goes_from_designed_to_written_to_complete() -> None:
+    state = fold(ev.PhaseDesigning(phase_number=1), ev.PhaseDesigned(phase=PLAN))
+    assert state.designing == 1
+    assert state.phase == Phase(number=1, plan=PLAN)
+    steps = ((ev.FilesWritten(count=1), "written"), (ev.PhaseCompleted(phase_number=1), "complete"))
+    for event, status in steps:
+        apply(state, event, state.last_seq + 1)
+        assert state.phases[0].status == PhaseStatus(status)
+    apply(state, ev.PhaseDesigned(phase=PLAN), 5)
+    assert state.phase == Phase(number=2, plan=PLAN)
+
+
+def test_chunks_add_up_to_the_open_files_text() -> None:
+    state = fold(
+        ev.FileStart(path="a"),
+        ev.FileChunk(path="a", chunk="te"),
+        ev.FileChunk(path="a", chunk="xt"),
+    )
+    assert state.open_file is not None
+    assert (state.open_file.path, state.open_file.text) == ("a", "text")
+
+
+def test_a_file_that_starts_again_is_empty_again() -> None:
+    state = fold(ev.FileChunk(path="a", chunk="x"), ev.FileStart(path="a"))
+    assert state.open_file == OpenFile(path="a")
+
+
+def test_a_chunk_of_another_file_opens_that_one() -> None:
+    state = fold(ev.FileChunk(path="a", chunk="x"), ev.FileChunk(path="b", chunk="y"))
+    assert state.open_file == OpenFile(path="b", chunks=["y"])
+
+
+def test_a_finished_file_is_measured_in_bytes_and_belongs_to_the_newest_phase() -> None:
+    content = "naïve ☃"
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    state = fold(
+        ev.PhaseDesigned(phase=PLAN),
+        ev.FileStart(path="a"),
+        ev.FileEnd(path="a", content=content),
+        ev.FileEnd(path="a", content=content),
+    )
+    assert state.files == {"a": FileInfo(size=10, sha256=digest, phase_number=1)}
+    assert state.open_file is None
+    assert state.phase is not None
+    assert state.phase.finished == ["a"]
+
+
+def test_a_file_before_any_phase_has_phase_number_zero() -> None:
+    assert fold(ev.FileEnd(path="a", content="")).files["a"] == file_info("", 0)
+
+
+def test_another_files_end_leaves_the_open_file() -> None:
+    state = fold(ev.FileStart(path="a"), ev.FileEnd(path="b", content=""))
+    assert state.open_file == OpenFile(path="a")
+
+
+def test_a_restored_file_is_closed_and_keeps_its_former_measure() -> None:
+    state = fold(
+        ev.FileEnd(path="a", content="former"),
+        ev.FileStart(path="a"),
+        ev.FileRestored(path="a", content="former"),
+    )
+    assert state.open_file is None
+    assert state.files == {"a": file_info("former", 0)}
+
+
+def test_a_resumed_run_closes_the_unfinished_file() -> None:
+    state = fold(ev.FileStart(path="a"), ev.RunResumed(id="1", phase_number=1))
+    assert state.open_file is None
+
+
+def test_the_sandbox_and_its_preview_are_remembered() -> None:
+    state = fold(
+        ev.SandboxStarted(kind="docker", container_id="c0ffee"), ev.ServerStarted(url="http://h")
+    )
+    assert (state.sandbox_kind, state.sandbox_container_id, state.preview_url) == (
+        "docker",
+        "c0ffee",
+        "http://h",
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_history_folded_in_two_parts_gives_the_same_state(seed: int) -> None:
+    events = list(history(random.Random(seed)))
+    cut = len(events) // 2
+    state = fold(*events[:cut])
+    copy = deepcopy(state)
+    for seq, event in enumerate(events[cut:], cut + 1):
+        apply(copy, event, seq)
+    assert copy == fold(*events)
+    assert state == fold(*events[:cut])
