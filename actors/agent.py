@@ -161,13 +161,23 @@ class ProjectAgent:
             if self._storage_problem is not None and isinstance(message, m.Request):
                 raise self._storage_problem
             async with self._turn:
-                if not self._has_left:
+                if self._has_left:
+                    self._hand_back(message)
+                else:
                     await self._dispatch(message)
         except ServiceError as error:
             self._refuse(message, error.code, str(error))
         except Exception:
             log.exception("%s failed at %s", self._project_id, type(message).__name__)
             self._refuse(message, "internal_error", "Something went wrong; see the service's log.")
+
+    def _hand_back(self, message: m.Message) -> None:
+        """Return what came too late, until the supervisor says that nothing more comes."""
+        match message:
+            case m.Request():
+                self._office.tell_supervisor(message)
+            case m.LeaveGranted():
+                self._office.leave()
 
     def _refuse(self, message: m.Message, code: str, sentence: str) -> None:
         if isinstance(message, m.Request):
@@ -353,11 +363,11 @@ class ProjectAgent:
         await self._deployment.remove()
         if request.delete:
             await self._store.remove(self._project_id, self._epoch)
-        self._office.answer(request, m.Done(request_id=request.request_id))
         await self._leave(is_deleted=request.delete)
+        self._office.answer(request, m.Done(request_id=request.request_id))
 
     async def _leave(self, *last_words: ev.Event, is_deleted: bool = False) -> None:
-        """Save, stop the sandbox, and end this process."""
+        """Save, stop the sandbox, and ask the supervisor for leave to end this process."""
         assert self._journal is not None
         assert self._feed is not None
         try:
@@ -375,7 +385,6 @@ class ProjectAgent:
         await self._store.close()
         await self._model.close()
         self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
-        self._office.leave()
 
     def _leave_fenced(self) -> None:
         """Another owner exists: end at once, write nothing, leave the sandbox to it."""
@@ -383,4 +392,3 @@ class ProjectAgent:
             log.error("%s has another owner; epoch %d ends", self._project_id, self._epoch)
             self._has_left = True
             self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
-            self._office.leave()

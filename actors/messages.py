@@ -288,9 +288,18 @@ class PassivationRefused(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectGone(Message):
-    """Project actor -> supervisor: saved (or removed) and about to exit."""
+    """Project actor -> supervisor: saved (or removed); answered by `LeaveGranted`."""
 
     project_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveGranted(Message):
+    """Supervisor -> project actor: nothing more comes; exit.
+
+    Requests that were under way before it go back to the supervisor, which keeps them for the
+    actor's successor.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

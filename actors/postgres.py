@@ -100,7 +100,16 @@ class EmbeddedPostgres:
         self._data = self._directory / "data"
         self._lock: IO[str] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
-        self._lifeline: int | None = None
+        self._pipe: tuple[int, int] | None = None  # its end, or "stop" in it, stops the server
+
+    @property
+    def lifeline_fd(self) -> int | None:
+        """The descriptor that keeps the server running, known once `start` has returned.
+
+        A process that inherits it keeps the server after our own end: so the actors can save what
+        they have when the service is killed.
+        """
+        return self._pipe[1] if self._pipe is not None else None
 
     @property
     def database_url(self) -> str:
@@ -141,8 +150,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server with everything written; idempotent, and safe when it has died."""
-        if self._guardian is not None:
-            self._tell_to_stop(self._guardian)
+        self._reap()
         self._let_go()
 
     # --- the parts of start ----------------------------------------------------------------------
@@ -277,20 +285,17 @@ class EmbeddedPostgres:
         server = [str(binaries() / "postgres"), "-D", str(self._data)]
         for name, value in settings.items():
             server += ["-c", f"{name}={value}"]
-        read_end, self._lifeline = os.pipe()
-        try:
-            with _open_log(self._log_file) as log:
-                self._guardian = subprocess.Popen(  # noqa: S603  # our own binary and arguments
-                    [*as_server_user(), "/bin/sh", "-c", _GUARDIAN, "codegen-postgres", *server],
-                    stdin=read_end,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                    env=environment(),
-                    start_new_session=True,
-                )
-        finally:
-            os.close(read_end)
+        self._pipe = self._pipe or os.pipe()  # one for all lives of the server
+        with _open_log(self._log_file) as log:
+            self._guardian = subprocess.Popen(  # noqa: S603  # our own binary and arguments
+                [*as_server_user(), "/bin/sh", "-c", _GUARDIAN, "codegen-postgres", *server],
+                stdin=self._pipe[0],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=environment(),
+                start_new_session=True,
+            )
 
     def _wait_until_ready(self, deadline: float) -> bool:
         """Return whether the server lets us in; False when it has ended or time is up."""
@@ -302,30 +307,26 @@ class EmbeddedPostgres:
 
     # --- the parts of stop -----------------------------------------------------------------------
 
-    def _tell_to_stop(self, guardian: subprocess.Popen[bytes]) -> None:
-        assert self._lifeline is not None
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._lifeline, b"stop\n")
+    def _reap(self) -> None:
+        """Stop the server if it is there, and collect its guardian."""
+        guardian, self._guardian = self._guardian, None
+        if guardian is None:
+            return
+        if guardian.poll() is None:
+            assert self._pipe is not None
+            os.write(self._pipe[1], b"stop\n")
         try:
             guardian.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._stop_leftover(signal.SIGQUIT, signal.SIGKILL)
-        self._reap()
-
-    def _reap(self) -> None:
-        """Close the pipe, which stops a server that is there, and collect the guardian."""
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
-        if self._guardian is not None:
-            try:
-                self._guardian.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._guardian.pid, signal.SIGKILL)
-                self._guardian.wait()
-            self._guardian = None
+            os.killpg(guardian.pid, signal.SIGKILL)
+            guardian.wait()
 
     def _let_go(self) -> None:
+        if self._pipe is not None:
+            for end in self._pipe:
+                os.close(end)
+            self._pipe = None
         if self._socket_dir.parent != self._directory:
             with contextlib.suppress(OSError):
                 self._socket_dir.rmdir()

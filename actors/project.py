@@ -60,6 +60,7 @@ class ProjectActor(BaseActor):
         m.RemoveProject,
         m.RunGranted,
         m.SaveAndStop,
+        m.LeaveGranted,
     )
     def hand_over(self, message: m.Message, sender: Any) -> None:
         if self._bridge is not None:

@@ -250,10 +250,12 @@ class Roster:
         return effects
 
     def leaving(self, project_id: str) -> list[Effect]:
-        """The actor saved and is about to exit: what comes for it now waits for its successor."""
-        if (entry := self._entries.get(project_id)) is not None:
-            entry.is_leaving = True
-        return []
+        """The actor has saved: what comes for it from now on waits for its successor."""
+        entry = self._entries.get(project_id)
+        if entry is None:
+            return []
+        entry.is_leaving = True
+        return [Send(entry.address, m.LeaveGranted())]
 
     def exited(self, address: Any, now: float) -> list[Effect]:
         """An actor process is gone; said once or twice for the same one."""

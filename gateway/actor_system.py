@@ -37,10 +37,15 @@ class ActorSystem:
     """
 
     def __init__(
-        self, settings: Settings, on_restart: Callable[[], Awaitable[None]] | None = None
+        self,
+        settings: Settings,
+        on_restart: Callable[[], Awaitable[None]] | None = None,
+        *,
+        inherited_fds: tuple[int, ...] = (),
     ) -> None:
         self._settings = settings
         self._on_restart = on_restart
+        self._inherited_fds = inherited_fds
         self._mailbox: Mailbox | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._lifeline: int | None = None
@@ -76,7 +81,7 @@ class ActorSystem:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 env={**os.environ, **self._settings.environment(), "PYTHONPATH": _python_path()},
-                pass_fds=(reader,),
+                pass_fds=(reader, *self._inherited_fds),
                 start_new_session=True,  # Ctrl-C in the terminal is for the gateway alone
             )
         finally:

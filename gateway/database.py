@@ -26,6 +26,12 @@ class Database:
         self._starting: asyncio.Future[str] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
+    @property
+    def lifeline_fds(self) -> tuple[int, ...]:
+        """What the actor system inherits, so that it can save when this process is killed."""
+        descriptor = self._server.lifeline_fd
+        return () if descriptor is None else (descriptor,)
+
     async def start(self) -> None:
         """Have a database with the current schema. Raises StorageUnavailable, StateDirUnusable."""
         if self.is_embedded:

@@ -95,7 +95,11 @@ class Service:
             sandbox=sandbox.kind,  # decided once, for every actor
         )
         await self._remove_leftover_sandboxes(reader, sandbox)
-        self._actors = ActorSystem(self._settings, on_restart=self._revive_in_background)
+        self._actors = ActorSystem(
+            self._settings,
+            on_restart=self._revive_in_background,
+            inherited_fds=database.lifeline_fds,
+        )
         self.context = Context(
             settings=self._settings,
             reader=reader,

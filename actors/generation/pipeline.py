@@ -141,26 +141,25 @@ class Pipeline:
 
     async def _implement(self, phase: Phase) -> AsyncGenerator[Event, None]:
         yield ev.StateChange(state=RunState.IMPLEMENTING_PHASE)
-        for attempt in range(1, MAX_IMPLEMENT_TRIES + 1):
+        attempt = 0
+        while missing := _missing(phase):
+            attempt += 1
+            if attempt > MAX_IMPLEMENT_TRIES:
+                raise OutputInvalid(
+                    f"The model left out {len(missing)} planned files, also when asked again: "
+                    f"{', '.join(missing)}. Generate again or choose another model."
+                )
+            if attempt > 1:
+                yield ev.ModelWarning(kind="missing_files", detail=", ".join(missing))
             request = implement_request(self._context(phase.number, phase=phase))
             try:
                 async with aclosing(self._write_files(request)) as answer:
                     async for event in answer:
                         yield event
             except ModelStreamBroken as error:
-                if attempt == MAX_IMPLEMENT_TRIES:
+                if attempt == MAX_IMPLEMENT_TRIES and _missing(phase):
                     raise
                 yield ev.ModelWarning(kind=error.code, detail=str(error))
-            missing = _missing(phase)
-            if not missing:
-                break
-            if attempt < MAX_IMPLEMENT_TRIES:
-                yield ev.ModelWarning(kind="missing_files", detail=", ".join(missing))
-        else:
-            raise OutputInvalid(
-                f"The model left out {len(missing)} planned files, also when asked again: "
-                f"{', '.join(missing)}. Generate again or choose another model."
-            )
         async with aclosing(self._synchronise()) as synchronised:
             async for event in synchronised:
                 yield event

@@ -101,8 +101,8 @@ async def test_a_killed_gateway_leaves_no_process_and_the_next_start_goes_on(
     async with viewer.connected():
         gate = await generating(viewer, openrouter)
         os.kill(service.pid, signal.SIGKILL)
-        gate.release()
         await service.wait_until_gone()
+        gate.release()
     again = await services.start(service.state_dir, **openrouter.environment)
     viewer = Viewer(again, "p1")
     async with viewer.connected(since=1):
@@ -111,6 +111,7 @@ async def test_a_killed_gateway_leaves_no_process_and_the_next_start_goes_on(
     for path, text in SITE.items():
         assert await file_text(again, "p1", path) == text
     assert len(openrouter.received("plan")) == 1
+    assert openrouter.received("implement")[-1].brief.paths_to_write == ("app.js",)
     assert await again.stop() == 0
 
 
@@ -156,3 +157,22 @@ def evil_packet() -> bytes:
 
     body = pickle.dumps(Evil())
     return b"%d>" % len(body) + body
+
+
+async def test_a_command_that_meets_a_dying_actor_is_carried_out_once(
+    service: Service, openrouter: ScriptedOpenRouter
+) -> None:
+    openrouter.add_phase("Base", SITE, last=True)
+    openrouter.add_phase("More", {"more.html": "x\n"}, last=True)
+    viewer = Viewer(service, "p1")
+    async with viewer.connected():
+        await viewer.send({"type": "generate", "description": "an app"})
+        await viewer.expect("generation_complete")
+        victim = psutil.Process((await status(service))["pids"]["p1"])
+        victim.suspend()  # so that the command is with it when it dies
+        await viewer.send({"type": "generate", "description": "more", "id": "once"})
+        await status(service)  # the supervisor has passed the command on by now
+        victim.kill()
+        await viewer.expect("accepted", id="once")
+        await viewer.expect("generation_complete")
+    assert len(openrouter.received("plan")) == 2

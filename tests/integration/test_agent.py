@@ -39,6 +39,8 @@ class Desk:
         self.told.append(message)
         if isinstance(message, m.RunWanted) and self.grants:
             self.post(m.RunGranted(project_id=message.project_id))
+        if isinstance(message, m.ProjectGone):
+            self.post(m.LeaveGranted())
 
     def post(self, message: m.Message) -> None:
         assert self.agent is not None
@@ -503,6 +505,19 @@ async def test_a_new_life_resumes_the_run_and_pays_for_no_finished_work_twice(
     assert world.model.received("implement")[1].brief.paths_to_write == ("app.js",)
 
 
+async def test_a_new_life_asks_for_no_file_when_all_are_finished(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold_end()
+    await world.live()
+    await world.generate()
+    await world.sink.expect("file_end", 2)
+    await abandon(world)
+    gate.release()
+    await world.live()
+    await world.sink.expect("generation_complete")
+    assert len(world.model.received("implement")) == 1
+
+
 async def test_a_stop_for_shutdown_keeps_the_run_open_and_the_next_life_goes_on(
     world: World,
 ) -> None:
@@ -566,6 +581,18 @@ async def test_a_removed_project_leaves_nothing(world: World) -> None:
     await world.desk.left.wait()
     assert await world.files() == {}
     gate.release()
+
+
+async def test_a_request_that_comes_after_the_agent_has_left_goes_back_to_the_supervisor(
+    world: World,
+) -> None:
+    await world.live()
+    late = m.StartGeneration(request_id="late", project_id="p1", description="an app")
+    world.desk.post(m.PassivateProject(request_id="p", project_id="p1"))
+    world.desk.post(late)
+    async with asyncio.timeout(20):
+        await world.desk.left.wait()
+    assert world.desk.told.index(late) > world.desk.told.index(m.ProjectGone(project_id="p1"))
 
 
 async def test_an_owner_that_was_succeeded_stops_and_writes_nothing(world: World) -> None:

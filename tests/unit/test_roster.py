@@ -153,6 +153,7 @@ def test_a_request_during_passivation_waits_and_revives(world: World) -> None:
 def test_a_request_between_leaving_and_exit_waits_for_the_successor(world: World) -> None:
     old = live(world)
     world.do(world.roster.leaving("p"))
+    assert world.to(old)[-1] == m.LeaveGranted()
     request = world.generate(request_id="late")
     assert request not in world.to(old)
     world.do(world.roster.exited(old, 5.0))
