@@ -109,6 +109,13 @@ class Service:
             is_database_embedded=database.is_embedded,
         )
         await self._serve(stack, listener)
+        log.info(
+            "serving at %s: model %s, sandbox %s, database %s",
+            self.url,
+            self._settings.model_label,
+            sandbox.kind,
+            "embedded" if database.is_embedded else "external",
+        )
         await self._revive_in_background()
 
     def _occupy(self, stack: AsyncExitStack) -> socket.socket:

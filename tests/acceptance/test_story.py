@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 
 from tests.support.openrouter import ScriptedOpenRouter
-from tests.support.service import ServiceFactory, Viewer
+from tests.support.service import WAIT_SECONDS, Service, ServiceFactory, Viewer
 
 SITE = {"index.html": "<!doctype html><h1>Hello</h1>\n", "app.js": "console.log(1);\n"}
+
+
+async def live_actors(service: Service) -> int:
+    url = f"{service.url}/api/status"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return int((await response.json())["liveActors"])
 
 
 async def test_a_static_site_is_built_shown_left_revived_and_found_after_a_restart(
@@ -31,6 +39,12 @@ async def test_a_static_site_is_built_shown_left_revived_and_found_after_a_resta
         async with aiohttp.ClientSession() as session, session.get(started["data"]["url"]) as page:
             assert (await page.text()) == SITE["index.html"]
         await viewer.expect("hibernated")
+        async with asyncio.timeout(WAIT_SECONDS):
+            while await live_actors(service):  # its process is just ending
+                pass
+        async with Viewer(service, "shop").connected() as late:
+            await late.expect("snapshot")
+            assert await live_actors(service) == 0  # who only looks wakes nobody
         await viewer.send({"type": "generate", "description": "an about page"})
         complete = await viewer.expect("generation_complete")
         assert complete["data"]["files"] == ["about.html", "app.js", "index.html", "style.css"]
