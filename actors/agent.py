@@ -120,7 +120,7 @@ class ProjectAgent:
                 )
             self._storage_problem = None
             self._started.set()
-            self._settle()
+            await self._settle()
         log.info("%s: epoch %d, seq %d", self._project_id, self._epoch, self._state.last_seq)
 
     async def _claim(self) -> Claim:
@@ -142,8 +142,8 @@ class ProjectAgent:
         assert self._journal is not None
         await self._journal.record(*events)
 
-    def _settle(self) -> None:
-        """Ask for a place for the next run, or tell the supervisor that there is nothing to do."""
+    async def _settle(self) -> None:
+        """Ask for a place for the next run, or rest: say so, and let go of the database."""
         if self._run_task is not None or self._has_left:
             return
         if self._state.run is not None or self._state.queue:
@@ -151,6 +151,7 @@ class ProjectAgent:
             self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
         else:
             self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=True))
+            await self._store.release()
 
     # --- requests --------------------------------------------------------------------------------
 
@@ -245,7 +246,7 @@ class ProjectAgent:
             )
         )
         self._accept(request, command_id, place, state.last_seq)
-        self._settle()
+        await self._settle()
 
     def _accept(self, request: m.StartGeneration, command_id: str, place: int, seq: int) -> None:
         self._office.answer(
@@ -264,7 +265,7 @@ class ProjectAgent:
             await self._record(*dropped)
         else:
             await self._stop_run(AbortReason.USER)
-        self._settle()
+        await self._settle()
 
     # --- the run ---------------------------------------------------------------------------------
 
@@ -296,7 +297,7 @@ class ProjectAgent:
             await self._fail_run("internal_error", "Something went wrong; see the service's log.")
         self._run_task = None
         self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
-        self._settle()
+        await self._settle()
 
     async def _open_run(self) -> None:
         state = self._state

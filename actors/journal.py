@@ -143,12 +143,14 @@ class Journal:
     def _schedule_flush(self) -> None:
         if self._flush_timer is not None:
             return
+        now = self._loop.time()
+        is_alone = now - self._flush_due > MAX_WINDOW_SECONDS  # waiting would merge it with nothing
         window = 0.0
         if self._feed.is_congested:
             window = MAX_WINDOW_SECONDS
-        elif self._lag > LAG_FLOOR_SECONDS:
+        elif self._lag > LAG_FLOOR_SECONDS and not is_alone:
             window = min(MAX_WINDOW_SECONDS, self._lag * LAG_FACTOR)
-        self._flush_due = self._loop.time() + window
+        self._flush_due = now + window
         self._flush_timer = self._loop.call_at(self._flush_due, self._flush_on_time)
 
     def _flush_on_time(self) -> None:

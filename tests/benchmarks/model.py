@@ -1,0 +1,143 @@
+"""A paced model server: OpenAI's streaming chat completions, as `script.py` asks for.
+
+`python -m tests.benchmarks.model` prints its port and ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+
+from tests.benchmarks.link import open_stdin
+from tests.benchmarks.script import LINE_TOKENS, PATH, TOKEN_CHARS, Script
+
+TOGETHER_SECONDS = 60.0  # the longest that a stream waits for the others of its group
+MARKER = "END_OF_FILE"
+GOLDEN_RATIO = 0.618034  # multiples of it, modulo 1, never bunch
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class PacedModel:
+    """Answers plan requests at once and implement requests at their pace."""
+
+    def __init__(self) -> None:
+        self._own_ns: dict[str, int] = {}  # by key: the time that the plan took here
+        self._groups: dict[str, asyncio.Barrier] = {}
+
+    async def handle(self, http: web.Request) -> web.StreamResponse:
+        received_ns = time.monotonic_ns()
+        body = orjson.loads(await http.read())
+        script = Script.parse(body["model"])
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(http)
+        if "response_format" in body:
+            self._own_ns[script.key] = time.monotonic_ns() - received_ns
+            await response.write(_delta(_plan()))
+        else:
+            await self._wait_for_group(script)
+            own_ns = self._own_ns[script.key] + time.monotonic_ns() - received_ns
+            await response.write(_delta(f"cat > {PATH} << '{MARKER}'\n"))
+            await _write_file(response.write, script, own_ns)
+            await response.write(_delta(f"{MARKER}\n"))
+        await response.write(_END)
+        return response
+
+    async def _wait_for_group(self, script: Script) -> None:
+        barrier = self._groups.setdefault(script.group, asyncio.Barrier(script.together))
+        async with asyncio.timeout(TOGETHER_SECONDS):
+            await barrier.wait()
+
+
+async def _write_file(write: Write, script: Script, own_ns: int) -> None:
+    pace = Pace(script)
+    text = script.header(own_ns)
+    sent_ns = await _write_line(write, pace, text)
+    for number in range(1, script.numbered_lines + 1):
+        line = script.line(number, sent_ns)
+        text += line
+        sent_ns = await _write_line(write, pace, line)
+    await _write_line(write, pace, script.footer(text))
+
+
+async def _write_line(write: Write, pace: Pace, line: str) -> int:
+    """Write a line by tokens, or whole where there is no pace; return when its end was sent."""
+    step = TOKEN_CHARS if pace.rate else len(line)
+    sent_ns = 0
+    for start in range(0, len(line), step):
+        await pace.wait()
+        sent_ns = time.monotonic_ns()
+        await write(_delta(line[start : start + step]))
+    return sent_ns
+
+
+class Pace:
+    """When the next token is due. One that is late does not delay those after it.
+
+    The streams of a group are spread over the time of one line, as independent ones would be.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.rate = script.rate
+        self._loop = asyncio.get_running_loop()
+        self._tokens = 0
+        self._start = self._loop.time()
+        if self.rate:
+            self._start += (script.number * GOLDEN_RATIO) % 1 * LINE_TOKENS / self.rate
+
+    async def wait(self) -> None:
+        if self.rate:
+            delay = self._start + self._tokens / self.rate - self._loop.time()
+            self._tokens += 1
+            if delay > 0:
+                await asyncio.sleep(delay)
+
+
+def _plan() -> str:
+    plan = {
+        "name": "Measured",
+        "description": "A file that arrives at a measured pace.",
+        "files": [{"path": PATH, "purpose": "holds the lines"}],
+        "isLastPhase": True,
+    }
+    return orjson.dumps(plan).decode()
+
+
+def _event(data: object) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def _delta(text: str) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    return _event({"id": "gen-1", "object": "chat.completion.chunk", "choices": [choice]})
+
+
+_END = b"".join(
+    (
+        _event({"id": "gen-1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+        _event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
+        b"data: [DONE]\n\n",
+    )
+)
+
+
+async def main() -> None:
+    """Serve on a free loopback port until standard input ends."""
+    app = web.Application(client_max_size=64 * 2**20)
+    app.router.add_post("/api/v1/chat/completions", PacedModel().handle)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    stdin = await open_stdin()
+    await stdin.read()
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
