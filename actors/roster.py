@@ -13,6 +13,7 @@ a spare, is kept and delivered later: there is no moment in which it could be lo
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -132,10 +133,17 @@ class Roster:
         self._spares.append((address, pid))
         return [*self._fill(), *self.restock()]
 
-    def spares_lost(self, count: int) -> list[Effect]:
-        """`count` births will not happen: their nursery died."""
-        self._bred = max(0, self._bred - count)
-        return self.restock()
+    def nursery_died(self, children: Collection[str], unborn: int, now: float) -> list[Effect]:
+        """Treat every child (by its key) as dead, and `unborn` births as not to happen.
+
+        Spares go first: a project whose actor died must not be given one that died with it.
+        """
+        self._bred = max(0, self._bred - unborn)
+        self._spares = deque(s for s in self._spares if key(s[0]) not in children)
+        effects = self.restock()
+        for child in children:
+            effects += self.exited(child, now)
+        return effects
 
     def _fill(self) -> list[Effect]:
         effects: list[Effect] = []
@@ -207,32 +215,38 @@ class Roster:
 
     # --- what actors report --------------------------------------------------------------------
 
-    def idle(self, project_id: str, idle: bool, now: float) -> list[Effect]:
-        if (entry := self._entries.get(project_id)) is not None:
+    # Reports of an actor whose successor is there already, or awaited, count for nothing.
+
+    def _entry_of(self, sender: Any) -> Entry | None:
+        project_id = self._by_address.get(key(sender))
+        return self._entries[project_id] if project_id is not None else None
+
+    def idle(self, sender: Any, idle: bool, now: float) -> list[Effect]:
+        if (entry := self._entry_of(sender)) is not None:
             entry.idle_since = now if idle else None
         return []
 
-    def passivation_refused(self, project_id: str) -> list[Effect]:
+    def passivation_refused(self, sender: Any) -> list[Effect]:
         """The actor found work before it read the passivation: it stays, kept requests go to it."""
-        entry = self._entries.get(project_id)
+        entry = self._entry_of(sender)
         if entry is None or entry.stage is not Stage.PASSIVATING:
             return []
         entry.stage, entry.passivation, entry.idle_since = Stage.LIVE, None, None
         kept, entry.kept = entry.kept, []
         return [
             *(Send(entry.address, request) for request in kept),
-            *self._tell_watchers(project_id, Stage.LIVE),
+            *self._tell_watchers(entry.project_id, Stage.LIVE),
         ]
 
-    def run_wanted(self, project_id: str) -> list[Effect]:
-        entry = self._entries.get(project_id)
-        if entry is None or entry.running or project_id in self._run_queue:
+    def run_wanted(self, sender: Any) -> list[Effect]:
+        entry = self._entry_of(sender)
+        if entry is None or entry.running or entry.project_id in self._run_queue:
             return []
-        self._run_queue.append(project_id)
+        self._run_queue.append(entry.project_id)
         return self._grant()
 
-    def run_ended(self, project_id: str) -> list[Effect]:
-        if (entry := self._entries.get(project_id)) is not None:
+    def run_ended(self, sender: Any) -> list[Effect]:
+        if (entry := self._entry_of(sender)) is not None:
             entry.running = False
         return self._grant()
 
@@ -241,17 +255,15 @@ class Roster:
         running = sum(entry.running for entry in self._entries.values())
         while self._run_queue and running < self._max_runs and not self._is_stopping:
             project_id = self._run_queue.popleft()
-            entry = self._entries.get(project_id)
-            if entry is None or entry.address is None:
-                continue
+            entry = self._entries[project_id]  # who leaves or dies leaves the queue as well
             entry.running = True
             running += 1
             effects.append(Send(entry.address, m.RunGranted(project_id=project_id)))
         return effects
 
-    def leaving(self, project_id: str) -> list[Effect]:
+    def leaving(self, sender: Any) -> list[Effect]:
         """The actor has saved: what comes for it from now on waits for its successor."""
-        entry = self._entries.get(project_id)
+        entry = self._entry_of(sender)
         if entry is None:
             return []
         entry.is_leaving = True
@@ -358,10 +370,10 @@ class Roster:
         return [Send(watcher, changed) for watcher in self._watchers.get(project_id, {}).values()]
 
     def _forget_watcher(self, project_id: str, address: Any) -> None:
-        watchers = self._watchers.get(project_id, {})
+        watchers = self._watchers.pop(project_id, {})
         watchers.pop(key(address), None)
-        if not watchers:
-            self._watchers.pop(project_id, None)
+        if watchers:
+            self._watchers[project_id] = watchers
 
 
 def key(address: Any) -> str:

@@ -111,24 +111,24 @@ class Supervisor(BaseActor):
 
     @handles(m.ProjectIdle)
     def note_idle(self, message: m.ProjectIdle, sender: Any) -> None:
-        self._carry_out(self._roster.idle(message.project_id, message.idle, time.monotonic()))
+        self._carry_out(self._roster.idle(sender, message.idle, time.monotonic()))
 
     @handles(m.PassivationRefused)
     def keep(self, message: m.PassivationRefused, sender: Any) -> None:
-        self._carry_out(self._roster.passivation_refused(message.project_id))
+        self._carry_out(self._roster.passivation_refused(sender))
 
     @handles(m.RunWanted)
     def queue_run(self, message: m.RunWanted, sender: Any) -> None:
-        self._carry_out(self._roster.run_wanted(message.project_id))
+        self._carry_out(self._roster.run_wanted(sender))
 
     @handles(m.RunEnded)
     def end_run(self, message: m.RunEnded, sender: Any) -> None:
-        self._carry_out(self._roster.run_ended(message.project_id))
+        self._carry_out(self._roster.run_ended(sender))
 
     @handles(m.ProjectGone)
     def note_leaving(self, message: m.ProjectGone, sender: Any) -> None:
         self._saved += self._shutdown is not None or self._stop_deadline is not None
-        self._carry_out(self._roster.leaving(message.project_id))
+        self._carry_out(self._roster.leaving(sender))
 
     @handles(m.ActorExited)
     def note_exit(self, message: m.ActorExited, sender: Any) -> None:
@@ -145,9 +145,9 @@ class Supervisor(BaseActor):
                 del self._nurseries[number]
                 if not self._has_ended:
                     log.error("nursery %d died; its actors go on elsewhere", number)
-                self._carry_out(self._roster.spares_lost(nursery.unborn))
-                for child in nursery.children:
-                    self._carry_out(self._roster.exited(child, time.monotonic()))
+                self._carry_out(
+                    self._roster.nursery_died(nursery.children, nursery.unborn, time.monotonic())
+                )
         self._finish_stop_if_empty()
 
     # --- the clock, the lifeline, the end --------------------------------------------------------

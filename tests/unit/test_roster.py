@@ -57,6 +57,11 @@ class World:
     def to(self, address: str) -> list[m.Message]:
         return [message for to, message in self.sent if to == address]
 
+    def actor_of(self, project_id: str) -> str:
+        """The address of the project's newest actor."""
+        adopted = m.AdoptProject(project_id=project_id)
+        return next((to for to, x in reversed(self.sent) if x == adopted), "nobody")
+
     def status(self) -> m.Status:
         return self.roster.status(m.GetStatus(request_id="s"), nurseries=1)
 
@@ -112,12 +117,12 @@ def test_get_project_creates_nothing(world: World) -> None:
 
 def test_an_idle_actor_is_passivated_when_its_time_has_come(world: World) -> None:
     address = live(world)
-    world.do(world.roster.idle("p", True, 100.0))
+    world.do(world.roster.idle(world.actor_of("p"), True, 100.0))
     world.do(world.roster.passivate_idle(109.0))
     assert world.roster.stage("p") is Stage.LIVE
     world.do(world.roster.passivate_idle(110.0))
     assert isinstance(world.to(address)[-1], m.PassivateProject)
-    world.do(world.roster.leaving("p"))
+    world.do(world.roster.leaving(world.actor_of("p")))
     world.do(world.roster.exited(address, 111.0))
     assert world.roster.stage("p") is Stage.ABSENT
     assert world.roster.restarts == 0
@@ -125,15 +130,15 @@ def test_an_idle_actor_is_passivated_when_its_time_has_come(world: World) -> Non
 
 def test_an_actor_that_works_again_is_not_passivated(world: World) -> None:
     live(world)
-    world.do(world.roster.idle("p", True, 100.0))
-    world.do(world.roster.idle("p", False, 105.0))
+    world.do(world.roster.idle(world.actor_of("p"), True, 100.0))
+    world.do(world.roster.idle(world.actor_of("p"), False, 105.0))
     world.do(world.roster.passivate_idle(1000.0))
     assert world.roster.stage("p") is Stage.LIVE
 
 
 def test_a_clean_up_may_name_its_own_limit(world: World) -> None:
     live(world)
-    world.do(world.roster.idle("p", True, 100.0))
+    world.do(world.roster.idle(world.actor_of("p"), True, 100.0))
     world.do(world.roster.passivate_idle(100.0, 0.0))
     assert world.roster.stage("p") is Stage.PASSIVATING
 
@@ -143,7 +148,7 @@ def test_a_request_during_passivation_waits_and_revives(world: World) -> None:
     world.request(m.PassivateProject)
     request = world.generate(request_id="late")
     assert request not in world.to(old)
-    world.do(world.roster.leaving("p"))
+    world.do(world.roster.leaving(world.actor_of("p")))
     world.do(world.roster.exited(old, 5.0))
     new = world.give_birth()
     assert world.to(new) == [m.AdoptProject(project_id="p"), request]
@@ -152,7 +157,7 @@ def test_a_request_during_passivation_waits_and_revives(world: World) -> None:
 
 def test_a_request_between_leaving_and_exit_waits_for_the_successor(world: World) -> None:
     old = live(world)
-    world.do(world.roster.leaving("p"))
+    world.do(world.roster.leaving(world.actor_of("p")))
     assert world.to(old)[-1] == m.LeaveGranted()
     request = world.generate(request_id="late")
     assert request not in world.to(old)
@@ -164,11 +169,11 @@ def test_a_refused_passivation_delivers_what_was_kept(world: World) -> None:
     address = live(world)
     world.request(m.PassivateProject)
     request = world.generate(request_id="late")
-    world.do(world.roster.passivation_refused("p"))
+    world.do(world.roster.passivation_refused(world.actor_of("p")))
     assert world.to(address)[-1] == request
     assert world.roster.stage("p") is Stage.LIVE
-    world.do(world.roster.passivation_refused("p"))
-    world.do(world.roster.passivation_refused("unknown"))
+    world.do(world.roster.passivation_refused(world.actor_of("p")))
+    world.do(world.roster.passivation_refused(world.actor_of("unknown")))
 
 
 def test_passivating_an_absent_project_is_done_at_once_and_a_leaving_one_is_refused(
@@ -184,7 +189,7 @@ def test_passivating_an_absent_project_is_done_at_once_and_a_leaving_one_is_refu
 
 def test_a_crashed_project_gets_a_new_actor_and_keeps_its_place_in_nothing(world: World) -> None:
     old = live(world)
-    world.do(world.roster.run_wanted("p"))
+    world.do(world.roster.run_wanted(world.actor_of("p")))
     assert world.status().running == 1
     world.do(world.roster.exited(old, 5.0))
     assert world.status().running == 0
@@ -233,6 +238,23 @@ def test_when_even_the_last_actor_dies_the_project_is_given_up_and_commands_are_
     assert refused.code == "actor_crashed"
 
 
+def test_a_late_report_of_a_dead_actor_does_not_count_for_its_successor(world: World) -> None:
+    old = live(world)
+    world.do(world.roster.exited(old, 5.0))
+    new = world.give_birth()
+    for late in (
+        world.roster.run_wanted(old),
+        world.roster.leaving(old),
+        world.roster.idle(old, True, 0.0),
+        world.roster.passivation_refused(old),
+    ):
+        assert late == []
+    world.do(world.roster.passivate_idle(1000.0))
+    assert world.to(new) == [m.AdoptProject(project_id="p")]
+    world.do(world.roster.run_wanted(new))
+    assert world.to(new)[-1] == m.RunGranted(project_id="p")
+
+
 def test_old_crashes_are_forgotten(world: World) -> None:
     world.generate()
     for number in range(MAX_RESTARTS + 3):
@@ -255,8 +277,28 @@ def test_births_that_never_happen_are_asked_for_again(world: World) -> None:
     assert world.bred == 1
     world.do(world.roster.restock(50.0))
     assert world.bred == 2
-    world.do(world.roster.spares_lost(1))
-    assert world.bred == 3
+
+
+def test_a_dead_nursery_is_survived_without_using_a_spare_that_died_with_it(world: World) -> None:
+    project = live(world)
+    spare = world.give_birth()
+    before = world.bred
+    world.do(world.roster.nursery_died({project, spare}, 1, 5.0))
+    assert world.roster.restarts == 1
+    assert world.roster.stage("p") is Stage.WAITING
+    assert world.bred > before
+    assert world.to(world.give_birth()) == [m.AdoptProject(project_id="p")]
+
+
+def test_a_watcher_that_ends_leaves_the_others(world: World) -> None:
+    for watcher in ("one", "two"):
+        world.do(
+            world.roster.request(m.WatchProject(request_id="w", reply_to=watcher, project_id="p"))
+        )
+    world.do(world.roster.request(m.UnwatchProject(request_id="u", reply_to="one", project_id="p")))
+    live(world)
+    assert not any(isinstance(x, m.ProjectChanged) for x in world.to("one"))
+    assert any(isinstance(x, m.ProjectChanged) for x in world.to("two"))
 
 
 def test_more_runs_than_places_wait_in_order_and_get_freed_places() -> None:
@@ -264,17 +306,19 @@ def test_more_runs_than_places_wait_in_order_and_get_freed_places() -> None:
     addresses = {}
     for project_id in "abc":
         addresses[project_id] = live(world, project_id)
-        world.do(world.roster.run_wanted(project_id))
+        world.do(world.roster.run_wanted(world.actor_of(project_id)))
     granted = [to for to, message in world.sent if isinstance(message, m.RunGranted)]
     assert granted == [addresses["a"]]
     assert world.status().waiting_runs == 2
-    world.do(world.roster.run_wanted("b"))  # asking twice gives no second place in the queue
-    world.do(world.roster.run_ended("a"))
+    world.do(
+        world.roster.run_wanted(world.actor_of("b"))
+    )  # asking twice gives no second place in the queue
+    world.do(world.roster.run_ended(world.actor_of("a")))
     world.do(world.roster.exited(addresses["b"], 5.0))  # its place goes to the next
     granted = [to for to, message in world.sent if isinstance(message, m.RunGranted)]
     assert granted == [addresses["a"], addresses["b"], addresses["c"]]
-    world.do(world.roster.run_wanted("nobody"))
-    world.do(world.roster.run_ended("nobody"))
+    world.do(world.roster.run_wanted(world.actor_of("nobody")))
+    world.do(world.roster.run_ended(world.actor_of("nobody")))
 
 
 def test_kept_requests_are_bounded(world: World) -> None:
@@ -292,7 +336,7 @@ def test_watchers_are_told_of_every_stage_until_they_end_it(world: World) -> Non
     assert world.status().live == 0  # watching wakes nobody
     address = live(world)
     world.request(m.PassivateProject)
-    world.do(world.roster.leaving("p"))
+    world.do(world.roster.leaving(world.actor_of("p")))
     world.do(world.roster.exited(address, 1.0))
     stages = [x.stage for x in world.to("gateway") if isinstance(x, m.ProjectChanged)]
     assert stages == ["live", "passivating", "absent"]
@@ -313,7 +357,7 @@ def test_stopping_saves_the_live_and_refuses_the_rest(world: World) -> None:
     world.generate("new", "n")
     assert isinstance(world.to("gateway")[-1], m.Failed)
     assert world.roster.count == 1
-    world.do(world.roster.leaving("p"))
+    world.do(world.roster.leaving(world.actor_of("p")))
     world.do(world.roster.exited(address, 1.0))
     assert world.roster.count == 0
 
@@ -327,8 +371,8 @@ def test_an_actor_that_dies_while_stopping_is_not_revived(world: World) -> None:
 
 
 def test_an_idle_report_for_an_absent_project_is_ignored(world: World) -> None:
-    world.do(world.roster.idle("p", True, 1.0))
-    world.do(world.roster.leaving("p"))
+    world.do(world.roster.idle(world.actor_of("p"), True, 1.0))
+    world.do(world.roster.leaving(world.actor_of("p")))
     assert world.roster.count == 0
 
 

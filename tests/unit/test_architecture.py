@@ -1,0 +1,176 @@
+"""Who may import whom: one way, top to bottom, and the parsers and the state do no I/O."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_MODULE_LINES = 400
+
+#: The layers of `actors`, lowest first: a module imports its own layer and those above it here.
+#: A package's row holds what no other row names.
+LAYERS = (
+    ("errors",),
+    ("settings",),
+    ("paths", "messages", "events", "state"),
+    ("records", "snapshot", "projections"),
+    ("service_log", "wire", "bridge", "actor"),
+    ("database", "store", "reader", "postgres_user", "postgres"),
+    ("feed",),
+    ("journal",),
+    ("generation.model", "sandbox.base"),  # the ports
+    ("generation",),
+    ("sandbox",),
+    ("agent",),
+    ("project", "roster", "nursery", "supervisor"),
+    ("system",),
+)
+
+#: What decides and what translates: everything comes in as arguments.
+PURE = {
+    "actors.errors",
+    "actors.events",
+    "actors.generation.completion",
+    "actors.generation.model",
+    "actors.generation.patch",
+    "actors.generation.plan",
+    "actors.generation.prompts",
+    "actors.generation.scof",
+    "actors.generation.scof_blocks",
+    "actors.generation.scof_events",
+    "actors.generation.scof_grammar",
+    "actors.generation.sse",
+    "actors.generation.writer",
+    "actors.messages",
+    "actors.paths",
+    "actors.projections",
+    "actors.records",
+    "actors.roster",
+    "actors.snapshot",
+    "actors.state",
+    "gateway.client.progress",
+    "gateway.frames",
+    "gateway.ring",
+}
+DOES_IO = {
+    *("aiodocker", "aiohttp", "asyncio", "asyncpg", "http", "io", "logging", "multiprocessing"),
+    *("os", "pathlib", "select", "shutil", "signal", "socket", "subprocess", "tempfile"),
+    *("threading", "thespian", "time", "urllib.request"),
+}
+
+SPEAKS_THESPIAN = {"actors.wire", "actors.actor", "actors.system", "gateway.mailbox"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the service by its dotted name."""
+    paths = [path for package in ("actors", "gateway") for path in (ROOT / package).rglob("*.py")]
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The modules that a module imports, wherever in its text; ours by their full name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import():
+                found |= {alias.name for alias in node.names}
+            case ast.ImportFrom(module=str(source), level=0):
+                for alias in node.names:
+                    whole = f"{source}.{alias.name}"
+                    found.add(whole if whole in modules() else source)
+            case ast.ImportFrom():
+                raise AssertionError(f"{module} has a relative import")
+            case _:
+                pass
+    return frozenset(found)
+
+
+def ours(module: str) -> set[str]:
+    return {name for name in imports(module) if name in modules()}
+
+
+def layer(module: str) -> int:
+    """The row of a module of `actors`: the longest name that it has or is in."""
+    name = module.removeprefix("actors.")
+    rows = {listed: row for row, names in enumerate(LAYERS) for listed in names}
+    while name not in rows:
+        name, dot, _ = name.rpartition(".")
+        assert dot, f"{module} has no layer: add it to LAYERS"
+    return rows[name]
+
+
+def of_package(package: str) -> list[str]:
+    return sorted(name for name in modules() if name.startswith(f"{package}."))
+
+
+@pytest.mark.parametrize("module", of_package("actors"))
+def test_a_module_of_the_actors_imports_its_own_layer_and_lower_ones(module: str) -> None:
+    upwards = {name for name in ours(module) if layer(name) > layer(module)}
+    assert not upwards
+
+
+def test_every_layer_names_modules_that_exist() -> None:
+    missing = {name for row in LAYERS for name in row if f"actors.{name}" not in modules()}
+    assert not missing
+
+
+def test_the_pipeline_and_the_sandboxes_know_each_other_by_the_port_alone() -> None:
+    generation = {name for m in of_package("actors.generation") for name in ours(m)}
+    sandbox = {name for m in of_package("actors.sandbox") for name in ours(m)}
+    assert {n for n in generation if n.startswith("actors.sandbox")} <= {"actors.sandbox.base"}
+    assert not {n for n in sandbox if n.startswith("actors.generation")}
+
+
+def test_the_gateway_imports_the_actors_and_never_the_reverse() -> None:
+    assert {n for m in of_package("gateway") for n in ours(m) if n.startswith("actors.")}
+    assert not {m for m in modules() if m.startswith("actors") and touches(m, "gateway")}
+
+
+def test_the_gateway_reaches_actors_by_messages_and_never_by_their_classes() -> None:
+    inside = {"agent", "journal", "store", "feed", "bridge", "actor", "roster", "project"}
+    inside |= {"nursery", "supervisor", "system", "generation"}
+    for module in of_package("gateway"):
+        assert not {n for n in ours(module) if n.split(".")[:2][-1] in inside and "actors" in n}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    TopologicalSorter({module: ours(module) for module in modules()}).prepare()
+
+
+def test_only_those_who_speak_to_the_transport_import_thespian() -> None:
+    assert {module for module in modules() if touches(module, "thespian")} == SPEAKS_THESPIAN
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_a_pure_module_does_no_io_and_imports_only_pure_ones(module: str) -> None:
+    assert not {name for name in DOES_IO if touches(module, name)}
+    assert ours(module) <= PURE
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not {f.id for f in calls if isinstance(f, ast.Name)} & {"open", "print", "input"}
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_a_module_fits_in_400_lines(module: str) -> None:
+    lines = modules()[module].read_text(encoding="utf-8").count("\n")
+    assert lines <= MAX_MODULE_LINES
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_the_service_stands_alone(module: str) -> None:
+    assert not touches(module, "tests")
+    source = modules()[module].read_text(encoding="utf-8")
+    assert not [place for place in ("/work/", "../shared") if place in source]
+
+
+def touches(module: str, package: str) -> bool:
+    """Whether a module imports a package or something in it."""
+    return any(name == package or name.startswith(f"{package}.") for name in imports(module))
