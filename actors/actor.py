@@ -65,6 +65,7 @@ class BaseActor(Actor):  # type: ignore[misc]  # thespian has no types
         self.settings = Settings.read(os.environ)
         self.watched_fds: list[int] = []
         self._parent_pid = os.getppid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Thespian would exit at once, unsaved
         configure_logging(self.settings)
 
     def receiveMessage(self, message: Any, sender: Any) -> Any:  # noqa: N802  # Thespian's name

@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from actors import events as ev
@@ -32,8 +30,8 @@ from actors.events import RunState
 from actors.feed import Feed
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model
-from actors.generation.pipeline import Pipeline
 from actors.journal import Journal
+from actors.runner import AbortReason, Runner
 from actors.sandbox.base import LogSink, Sandbox
 from actors.settings import Settings
 from actors.state import ProjectState
@@ -45,15 +43,6 @@ MAX_DESCRIPTION_CHARS = 20_000
 CLAIM_RETRY_SECONDS = 1.0  # while PostgreSQL is away
 
 
-class AbortReason(StrEnum):
-    """Why a run is stopped from outside. After SHUTDOWN it stays open and is resumed."""
-
-    USER = "user"
-    REPLACED = "replaced"
-    REMOVED = "removed"
-    SHUTDOWN = "shutdown"
-
-
 class Office(Protocol):
     """The agent's way out, in the order of the calls."""
 
@@ -63,6 +52,10 @@ class Office(Protocol):
 
     def leave(self) -> None:
         """End the process once everything said so far is sent."""
+        ...
+
+    def crash(self) -> None:
+        """End the process at once: what it has in memory is of no use; a successor will come."""
         ...
 
 
@@ -89,11 +82,11 @@ class ProjectAgent:
         self._deployment = Deployment(lambda: tools.make_sandbox(self._note_sandbox_log))
         self._journal: Journal | None = None
         self._feed: Feed | None = None
+        self._runner: Runner | None = None
         self._epoch = 0
-        self._started = asyncio.Event()
+        self._started = asyncio.Event()  # claimed, or waiting for a database that is away
         self._storage_problem: StorageUnavailable | None = None
         self._turn = asyncio.Lock()
-        self._run_task: asyncio.Task[None] | None = None
         self._has_left = False
 
     # --- coming ----------------------------------------------------------------------------------
@@ -105,53 +98,60 @@ class ProjectAgent:
         """
         async with self._turn:
             claim = await self._claim()
+            if claim is None:
+                return
             self._epoch = claim.epoch
             self._feed = Feed(self._settings.feed_socket, self._project_id, claim.epoch)
             self._journal = Journal(
-                self._store, self._feed, claim.state, claim.epoch, on_fenced=self._leave_fenced
+                self._store,
+                self._feed,
+                claim.state,
+                claim.epoch,
+                on_fenced=self._leave_fenced,
+                on_broken=self._office.crash,
+            )
+            self._runner = Runner(
+                journal=self._journal,
+                store=self._store,
+                model=self._model,
+                deployment=self._deployment,
+                on_end=self._run_ended,
             )
             await self._feed.open(claim.state.last_seq)
             if not claim.was_clean:
                 self._journal.skip_unsaved_numbers()
             if crash_reason is not None and claim.state.run is not None:
-                await self._record(
+                await self._runner.close(
                     ev.ErrorRaised(message=crash_reason, code="actor_crashed"),
                     ev.StateChange(state=RunState.ERROR),
                 )
-            self._storage_problem = None
             self._started.set()
             await self._settle()
         log.info("%s: epoch %d, seq %d", self._project_id, self._epoch, self._state.last_seq)
 
-    async def _claim(self) -> Claim:
-        while True:
+    async def _claim(self) -> Claim | None:
+        """Take the project over; None when there was no database until we had to leave."""
+        while not self._has_left:
             try:
-                return await self._store.claim(self._project_id)
+                claim = await self._store.claim(self._project_id)
             except StorageUnavailable as error:
                 log.warning("%s cannot be loaded: %s", self._project_id, error)
                 self._storage_problem = error
                 self._started.set()  # requests are answered with the problem meanwhile
                 await asyncio.sleep(CLAIM_RETRY_SECONDS)
+            else:
+                self._storage_problem = None
+                return claim
+        return None
 
     @property
     def _state(self) -> ProjectState:
         assert self._journal is not None
         return self._journal.state
 
-    async def _record(self, *events: ev.Event) -> None:
+    async def _record(self, *events: ev.Event) -> int:
         assert self._journal is not None
-        await self._journal.record(*events)
-
-    async def _settle(self) -> None:
-        """Ask for a place for the next run, or rest: say so, and let go of the database."""
-        if self._run_task is not None or self._has_left:
-            return
-        if self._state.run is not None or self._state.queue:
-            self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=False))
-            self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
-        else:
-            self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=True))
-            await self._store.release()
+        return await self._journal.record(*events)
 
     # --- requests --------------------------------------------------------------------------------
 
@@ -159,18 +159,35 @@ class ProjectAgent:
         """Carry out one message; a request is answered, whatever happens."""
         await self._started.wait()
         try:
-            if self._storage_problem is not None and isinstance(message, m.Request):
-                raise self._storage_problem
+            if self._storage_problem is not None:
+                self._handle_without_storage(message, self._storage_problem)
+                return
             async with self._turn:
                 if self._has_left:
                     self._hand_back(message)
-                else:
+                    return
+                try:
                     await self._dispatch(message)
+                finally:
+                    await self._settle()
+        except Fenced:
+            self._hand_back(message)
         except ServiceError as error:
             self._refuse(message, error.code, str(error))
         except Exception:
             log.exception("%s failed at %s", self._project_id, type(message).__name__)
             self._refuse(message, "internal_error", "Something went wrong; see the service's log.")
+
+    def _handle_without_storage(self, message: m.Message, problem: StorageUnavailable) -> None:
+        """Answer while the project has not been loaded: there is nothing to save yet."""
+        match message:
+            case m.SaveAndStop():
+                self._has_left = True
+                self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
+            case m.LeaveGranted():
+                self._office.leave()
+            case _:
+                self._refuse(message, problem.code, str(problem))
 
     def _hand_back(self, message: m.Message) -> None:
         """Return what came too late, until the supervisor says that nothing more comes."""
@@ -181,6 +198,8 @@ class ProjectAgent:
                 self._office.leave()
 
     def _refuse(self, message: m.Message, code: str, sentence: str) -> None:
+        if isinstance(message, m.PassivateProject):
+            self._office.tell_supervisor(m.PassivationRefused(project_id=self._project_id))
         if isinstance(message, m.Request):
             self._office.answer(
                 message, m.Failed(request_id=message.request_id, code=code, message=sentence)
@@ -196,7 +215,9 @@ class ProjectAgent:
             case m.ReviveProject():
                 self._office.answer(message, self._info(message))
             case m.PassivateProject():
-                await self._passivate(message)
+                if self._has_work:
+                    raise ProjectBusy("The project has work to do.")
+                await self._leave(ev.Hibernated())
             case m.RemoveProject():
                 await self._remove(message)
             case m.RunGranted():
@@ -212,7 +233,7 @@ class ProjectAgent:
             request_id=request.request_id,
             project_id=self._project_id,
             stage="live",
-            running=self._run_task is not None,
+            running=self._runner is not None and self._runner.is_active,
         )
 
     async def _start_generation(self, request: m.StartGeneration) -> None:
@@ -231,12 +252,11 @@ class ProjectAgent:
             raise ProjectBusy(
                 f"{len(state.queue)} commands wait already; wait for a run to end or cancel it."
             )
-        place = len(state.queue) + (state.run is not None)
         if request.mode == "replace":
             await self._stop_run(AbortReason.REPLACED)
-            place = 0
+        place = 0 if request.mode == "replace" else len(state.queue) + (state.run is not None)
         command_id = request.command_id or uuid.uuid4().hex
-        await self._record(
+        seq = await self._record(
             ev.CommandQueued(
                 id=command_id,
                 description=description,
@@ -245,8 +265,7 @@ class ProjectAgent:
                 place=place,
             )
         )
-        self._accept(request, command_id, place, state.last_seq)
-        await self._settle()
+        self._accept(request, command_id, place, seq)
 
     def _accept(self, request: m.StartGeneration, command_id: str, place: int, seq: int) -> None:
         self._office.answer(
@@ -255,109 +274,62 @@ class ProjectAgent:
         )
 
     async def _cancel(self) -> None:
-        if self._state.run is None and not self._state.queue:
+        """Stop the run; without one, drop what waits for its turn."""
+        had_run = self._state.run is not None
+        if await self._stop_run(AbortReason.USER):
+            return
+        if had_run or not self._state.queue:  # it came to its end just now
             raise NothingRunning()
-        if self._state.run is None:
-            dropped = [
+        await self._record(
+            *(
                 ev.CommandDropped(id=command.id, reason=AbortReason.USER)
                 for command in self._state.queue
-            ]
-            await self._record(*dropped)
-        else:
-            await self._stop_run(AbortReason.USER)
-        await self._settle()
-
-    # --- the run ---------------------------------------------------------------------------------
-
-    def _start_run(self) -> None:
-        if self._run_task is not None or (self._state.run is None and not self._state.queue):
-            self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
-            return
-        self._run_task = asyncio.create_task(self._run(), name=f"run-{self._project_id}")
-
-    async def _run(self) -> None:
-        try:
-            await self._open_run()
-            pipeline = Pipeline(
-                state=self._state,
-                model=self._model,
-                deployment=self._deployment,
-                load_files=lambda: self._store.file_contents(self._project_id),
-            )
-            async with aclosing(pipeline.events()) as events:
-                async for event in events:
-                    await self._record(event)
-            await self._record(*pipeline.completion())  # in one transaction: all or none is seen
-        except Fenced:
-            return
-        except ServiceError as error:
-            await self._fail_run(error.code, str(error))
-        except Exception:
-            log.exception("%s: the run failed", self._project_id)
-            await self._fail_run("internal_error", "Something went wrong; see the service's log.")
-        self._run_task = None
-        self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
-        await self._settle()
-
-    async def _open_run(self) -> None:
-        state = self._state
-        if state.run is not None:
-            number = max(state.designing, state.run.first_phase)
-            await self._record(ev.RunResumed(id=state.run.command.id, phase_number=number))
-            return
-        command = state.queue[0]
-        await self._record(
-            ev.RunStarted(
-                id=command.id,
-                description=command.description,
-                model=command.model,
-                max_phases=command.max_phases,
-                first_phase=len(state.phases) + 1,
             )
         )
 
-    async def _fail_run(self, code: str, sentence: str) -> None:
-        with contextlib.suppress(Fenced):
-            await self._record(
-                *await self._restored_file(),
-                ev.ErrorRaised(message=sentence, code=code),
-                ev.StateChange(state=RunState.ERROR),
-            )
+    # --- the run ---------------------------------------------------------------------------------
 
-    async def _restored_file(self) -> list[ev.Event]:
-        """Give up the unfinished file: it has its former content again."""
-        open_file = self._state.open_file
-        if open_file is None:
-            return []
-        path = open_file.path
-        former = await self._store.file_contents(self._project_id, [path])
-        return [ev.FileRestored(path=path, content=former.get(path))]
+    @property
+    def _has_work(self) -> bool:
+        return self._state.run is not None or bool(self._state.queue)
 
-    async def _stop_run(self, reason: AbortReason) -> None:
-        """Cancel the run's task and wait for its end; record why, unless it is to be resumed."""
-        task, self._run_task = self._run_task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+    async def _settle(self) -> None:
+        """Ask for a place for the next run, or rest: say so, and let go of the database."""
+        assert self._runner is not None
+        if self._runner.is_active or self._has_left:
+            return
+        is_idle = not self._has_work
+        self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=is_idle))
+        if is_idle:
+            await self._store.release()
+        else:
+            self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
+
+    def _start_run(self) -> None:
+        assert self._runner is not None
+        if self._has_work and not self._runner.is_active:
+            self._runner.start()
+        else:
             self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
-        if self._state.run is not None and reason is not AbortReason.SHUTDOWN:
-            await self._record(
-                *await self._restored_file(),
-                ev.GenerationCancelled(reason=reason),
-                ev.StateChange(state=RunState.IDLE),
-            )
+
+    async def _run_ended(self) -> None:
+        self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
+        await self._settle()
+
+    async def _stop_run(self, reason: AbortReason) -> bool:
+        """Stop the run; returns whether there was one, see `Runner.stop`."""
+        assert self._runner is not None
+        was_active = self._runner.is_active
+        has_stopped = await self._runner.stop(reason)
+        if was_active:
+            self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
+        return has_stopped
 
     def _note_sandbox_log(self, stream: str, line: str) -> None:
         if self._journal is not None and not self._has_left:
             self._journal.note(ev.SandboxLog(stream=stream, line=line))
 
     # --- leaving ---------------------------------------------------------------------------------
-
-    async def _passivate(self, request: m.PassivateProject) -> None:
-        if self._state.run is not None or self._state.queue:
-            self._office.tell_supervisor(m.PassivationRefused(project_id=self._project_id))
-            raise ProjectBusy("The project has work to do.")
-        await self._leave(ev.Hibernated())
 
     async def _remove(self, request: m.RemoveProject) -> None:
         await self._stop_run(AbortReason.REMOVED)
@@ -371,21 +343,31 @@ class ProjectAgent:
         """Save, stop the sandbox, and ask the supervisor for leave to end this process."""
         assert self._journal is not None
         assert self._feed is not None
-        try:
-            await self._deployment.stop()
-        except ServiceError as error:
-            log.warning("%s: the sandbox could not be stopped: %s", self._project_id, error)
+        with self._whatever_happens("stop its sandbox"):
+            if not is_deleted:
+                await self._deployment.stop(exists=self._state.sandbox_container_id is not None)
         if not is_deleted:
-            if last_words:
-                await self._record(*last_words)
-            await self._journal.close()
-            with contextlib.suppress(ServiceError):
+            with self._whatever_happens("save"):
+                if last_words:
+                    await self._record(*last_words)
+                await self._journal.close()
                 await self._store.mark_clean(self._project_id, self._epoch)
         self._has_left = True
-        await self._feed.close()
-        await self._store.close()
-        await self._model.close()
+        with self._whatever_happens("close its connections"):
+            await self._feed.close()
+            await self._store.close()
+            await self._model.close()
         self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
+
+    @contextlib.contextmanager
+    def _whatever_happens(self, purpose: str) -> Iterator[None]:
+        """Log what goes wrong: leaving, once begun, must come to its end."""
+        try:
+            yield
+        except ServiceError as error:
+            log.warning("%s could not %s: %s", self._project_id, purpose, error)
+        except Exception:
+            log.exception("%s could not %s", self._project_id, purpose)
 
     def _leave_fenced(self) -> None:
         """Another owner exists: end at once, write nothing, leave the sandbox to it."""

@@ -13,25 +13,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from actors.errors import Fenced, StorageUnavailable
-from actors.events import Event, FileChunk, encode_data, frame
+from actors.events import Event, FileChunk, SandboxLog, encode_data, frame
 from actors.feed import Feed
 from actors.state import ProjectState, apply
 from actors.store import JournalEntry, Store
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 WRITE_SECONDS = 0.25  # the longest that a published event may be missing from PostgreSQL
 MAX_WINDOW_SECONDS = 0.05
 LAG_FLOOR_SECONDS = 0.002  # a lag below this is the loop's ordinary work
 LAG_FACTOR = 4.0
 MAX_UNWRITTEN_BYTES = 4 * 1024 * 1024  # then recording waits for the database
-UNCLEAN_GAP = (
-    10_000  # numbers skipped after a crash: more events than can have been published unsaved
-)
+MAX_UNWRITTEN_EVENTS = 4_000  # likewise; with as many held ones fewer than UNCLEAN_GAP
+UNCLEAN_GAP = 10_000  # numbers left out after a crash: more than can have been seen unsaved
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Return what a call to the store returns, repeating it while PostgreSQL is away."""
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except StorageUnavailable as error:
+            pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+            log.warning("%s; again in %.2f s", error, pause)
+            attempt += 1
+            await asyncio.sleep(pause)
 
 
 class Journal:
@@ -39,6 +54,8 @@ class Journal:
 
     When another owner exists, `on_fenced` is called and `record` raises Fenced. While PostgreSQL
     is away it waits and tries again: a run pauses at its next barrier and nothing is skipped.
+    Where PostgreSQL refuses events for good, the state in memory is ahead of the journal and of no
+    use any more: `on_broken` is called, and the project's next life folds the journal afresh.
     """
 
     def __init__(
@@ -49,9 +66,11 @@ class Journal:
         epoch: int,
         *,
         on_fenced: Callable[[], None],
+        on_broken: Callable[[], None],
     ) -> None:
         self.state = state
         self._on_fenced = on_fenced
+        self._on_broken = on_broken
         self._store = store
         self._feed = feed
         self._epoch = epoch
@@ -66,26 +85,42 @@ class Journal:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flush_due = 0.0
         self._write_task: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lines_left_out = 0
         self._lag = 0.0
 
     def skip_unsaved_numbers(self) -> None:
         """After a crash: leave out numbers that viewers may have seen with other content."""
         self.state.last_seq += UNCLEAN_GAP
 
-    async def record(self, *events: Event) -> None:
-        """Record events in order; returns once they are durable if one of them is a barrier."""
+    async def record(self, *events: Event) -> int:
+        """Record events in order; returns once they are durable if one of them is a barrier.
+
+        Returns the number of the last one, or, without a barrier, of one at or before it.
+        """
         if not any(event.is_barrier for event in events):
             for event in events:
                 self.note(event)
-            if self._unwritten_bytes > MAX_UNWRITTEN_BYTES:
+            if self._is_full:
                 await asyncio.shield(self._keep(self._write_group()))  # as below
-            return
+            return self.state.last_seq
         # A cancelled run must not leave its last events half recorded: they are in the state
         # already, so they are committed and published whatever becomes of the caller.
-        await asyncio.shield(self._keep(self._record_barrier(events)))
+        return await asyncio.shield(self._keep(self._record_barrier(events)))
 
-    async def _record_barrier(self, events: Sequence[Event]) -> None:
+    async def settled(self) -> None:
+        """Wait until everything whose recording has begun is durable and in the state."""
+        async with self._lock:
+            pass
+
+    @property
+    def _is_full(self) -> bool:
+        return (
+            self._unwritten_bytes > MAX_UNWRITTEN_BYTES
+            or len(self._unwritten) > MAX_UNWRITTEN_EVENTS
+        )
+
+    async def _record_barrier(self, events: Sequence[Event]) -> int:
         async with self._lock:
             self._flush()
             self._is_committing_barrier = True
@@ -94,22 +129,31 @@ class Journal:
                 await self._commit([*self._take_unwritten(), *entries])
                 for entry in entries:
                     self._publish(entry)
-                self._feed.mark_durable(self.state.last_seq)
+                self._feed.mark_durable(entries[-1].seq)
+                return entries[-1].seq
             finally:
                 self._is_committing_barrier = False
                 held, self._held = self._held, []
                 for event in held:
                     self.note(event)
 
-    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _keep(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = self._loop.create_task(work, name="journal")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def note(self, event: Event) -> None:
-        """Record an event that is no barrier, without waiting; may be called from a callback."""
+        """Record an event that is no barrier, without waiting; may be called from a callback.
+
+        Lines of a sandbox's log are left out while PostgreSQL does not keep up.
+        """
         assert not event.is_barrier
+        if isinstance(event, SandboxLog) and (
+            self._is_full or len(self._held) > MAX_UNWRITTEN_EVENTS
+        ):
+            self._lines_left_out += 1
+            return
         if self._is_committing_barrier:
             self._held.append(event)
         elif isinstance(event, FileChunk):
@@ -189,19 +233,24 @@ class Journal:
         return entries
 
     async def _commit(self, entries: Sequence[JournalEntry]) -> None:
-        attempt = 0
-        while True:
-            try:
-                await self._store.append(self.state.project_id, self._epoch, entries, self.state)
-                return
-            except Fenced:
-                self._on_fenced()
-                raise
-            except StorageUnavailable as error:
-                pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
-                log.warning("%s: %s; again in %.2f s", self.state.project_id, error, pause)
-                attempt += 1
-                await asyncio.sleep(pause)
+        try:
+            await patiently(
+                lambda: self._store.append(self.state.project_id, self._epoch, entries, self.state)
+            )
+        except Fenced:
+            self._on_fenced()
+            raise
+        except Exception:
+            log.exception("%s: events cannot be journalled", self.state.project_id)
+            self._on_broken()
+            raise
+        if self._lines_left_out:
+            log.warning(
+                "%s: %d lines of its sandbox's log were left out",
+                self.state.project_id,
+                self._lines_left_out,
+            )
+            self._lines_left_out = 0
 
     async def close(self) -> None:
         """Write what is unwritten; a fenced owner writes nothing."""

@@ -6,6 +6,7 @@ thread: the bridge's, in which the agent lives.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -17,6 +18,8 @@ from actors.generation.choose import make_model
 from actors.sandbox.choose import SandboxKind, make_sandbox
 from actors.settings import Settings
 from actors.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class ProjectActor(BaseActor):
@@ -42,6 +45,15 @@ class ProjectActor(BaseActor):
         self._bridge.submit(self._start_agent, message)
 
     async def _start_agent(self, message: m.AdoptProject) -> None:
+        """Become the project's actor; a process that cannot must not stay, deaf, in its place."""
+        assert self._bridge is not None
+        try:
+            await self._make_agent(message)
+        except Exception:
+            log.exception("%s cannot be started", message.project_id)
+            end_broken_process()
+
+    async def _make_agent(self, message: m.AdoptProject) -> None:
         assert self._bridge is not None
         office = BridgeOffice(self._bridge, self._supervisor, self.myAddress)
         self._agent = ProjectAgent(
@@ -94,6 +106,15 @@ class BridgeOffice:
 
     def leave(self) -> None:
         self._bridge.send(self._own_address, ActorExitRequest())
+
+    def crash(self) -> None:
+        end_broken_process()
+
+
+def end_broken_process() -> None:
+    """End this process as a crash does; the supervisor starts the project afresh, a few times."""
+    logging.shutdown()
+    os._exit(1)
 
 
 def make_tools(project_id: str, settings: Settings) -> Tools:

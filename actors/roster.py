@@ -13,7 +13,7 @@ a spare, is kept and delivered later: there is no moment in which it could be lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -23,6 +23,7 @@ from actors import messages as m
 MAX_RESTARTS = 3  # crashes of one project within RESTART_WINDOW_SECONDS; then its run ends
 RESTART_WINDOW_SECONDS = 60.0
 BIRTH_SECONDS = 10.0  # a birth takes 13 to 60 ms; after this long it has failed
+_STOPPING = ("actors_unavailable", "The service is stopping.")
 MAX_KEPT_REQUESTS = 100  # per project, while its actor is on its way in or out
 
 
@@ -50,7 +51,12 @@ class Breed:
     count: int
 
 
-Effect = Send | Breed
+@dataclass(frozen=True, slots=True)
+class ForgetBirths:
+    """The births that were asked for will not happen any more."""
+
+
+Effect = Send | Breed | ForgetBirths
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,7 +68,7 @@ class Entry:
     address: Any = None
     pid: int = 0
     kept: list[m.ProjectRequest] = field(default_factory=list)
-    running: bool = False
+    is_running: bool = False
     idle_since: float | None = None
     is_leaving: bool = False
     passivation: m.PassivateProject | None = None
@@ -71,7 +77,10 @@ class Entry:
 class Roster:
     """The supervisor's state. Addresses are opaque; they are compared by `key`."""
 
-    def __init__(self, *, max_runs: int, spares: int, idle_seconds: float) -> None:
+    def __init__(
+        self, *, max_runs: int, spares: int, idle_seconds: float, clock: Callable[[], float]
+    ) -> None:
+        self._clock = clock
         self._max_runs = max_runs
         self._wanted_spares = spares
         self._idle_seconds = idle_seconds
@@ -98,7 +107,7 @@ class Roster:
         return m.Status(
             request_id=request.request_id,
             live=sum(entry.address is not None for entry in entries),
-            running=sum(entry.running for entry in entries),
+            running=sum(entry.is_running for entry in entries),
             waiting_runs=len(self._run_queue),
             spares=len(self._spares),
             nurseries=nurseries,
@@ -113,27 +122,30 @@ class Roster:
 
     # --- spares --------------------------------------------------------------------------------
 
-    def restock(self, now: float = 0.0) -> list[Effect]:
+    def restock(self) -> list[Effect]:
         """Ask for as many spares as are missing, those that projects wait for included.
 
-        With `now` given, births that are overdue are given up: a process that dies before it has
-        presented itself is reported by nobody.
+        Births that are overdue are given up: a process that dies before it has presented itself is
+        reported by nobody.
         """
-        if now and self._bred and now - self._bred_at > BIRTH_SECONDS:
+        now = self._clock()
+        effects: list[Effect] = []
+        if self._bred and now - self._bred_at > BIRTH_SECONDS:
             self._bred = 0
+            effects.append(ForgetBirths())
         missing = self._wanted_spares + len(self._waiting) - len(self._spares) - self._bred
-        if missing <= 0 or self._is_stopping:
-            return []
-        self._bred += missing
-        self._bred_at = now or self._bred_at
-        return [Breed(missing)]
+        if missing > 0 and not self._is_stopping:
+            self._bred += missing
+            self._bred_at = now
+            effects.append(Breed(missing))
+        return effects
 
     def spare_ready(self, address: Any, pid: int) -> list[Effect]:
         self._bred = max(0, self._bred - 1)
         self._spares.append((address, pid))
         return [*self._fill(), *self.restock()]
 
-    def nursery_died(self, children: Collection[str], unborn: int, now: float) -> list[Effect]:
+    def nursery_died(self, children: Collection[str], unborn: int) -> list[Effect]:
         """Treat every child (by its key) as dead, and `unborn` births as not to happen.
 
         Spares go first: a project whose actor died must not be given one that died with it.
@@ -142,7 +154,7 @@ class Roster:
         self._spares = deque(s for s in self._spares if key(s[0]) not in children)
         effects = self.restock()
         for child in children:
-            effects += self.exited(child, now)
+            effects += self.exited(child)
         return effects
 
     def _fill(self) -> list[Effect]:
@@ -171,7 +183,7 @@ class Roster:
         """Route a request; its `reply_to` is filled in."""
         entry = self._entries.get(request.project_id)
         if self._is_stopping:
-            return [_refuse(request, "actors_unavailable", "The service is stopping.")]
+            return [_refuse(request, *_STOPPING)]
         match request:
             case m.WatchProject():
                 watchers = self._watchers.setdefault(request.project_id, {})
@@ -221,9 +233,9 @@ class Roster:
         project_id = self._by_address.get(key(sender))
         return self._entries[project_id] if project_id is not None else None
 
-    def idle(self, sender: Any, idle: bool, now: float) -> list[Effect]:
+    def idle(self, sender: Any, idle: bool) -> list[Effect]:
         if (entry := self._entry_of(sender)) is not None:
-            entry.idle_since = now if idle else None
+            entry.idle_since = self._clock() if idle else None
         return []
 
     def passivation_refused(self, sender: Any) -> list[Effect]:
@@ -240,23 +252,23 @@ class Roster:
 
     def run_wanted(self, sender: Any) -> list[Effect]:
         entry = self._entry_of(sender)
-        if entry is None or entry.running or entry.project_id in self._run_queue:
+        if entry is None or entry.is_running or entry.project_id in self._run_queue:
             return []
         self._run_queue.append(entry.project_id)
         return self._grant()
 
     def run_ended(self, sender: Any) -> list[Effect]:
         if (entry := self._entry_of(sender)) is not None:
-            entry.running = False
+            entry.is_running = False
         return self._grant()
 
     def _grant(self) -> list[Effect]:
         effects: list[Effect] = []
-        running = sum(entry.running for entry in self._entries.values())
+        running = sum(entry.is_running for entry in self._entries.values())
         while self._run_queue and running < self._max_runs and not self._is_stopping:
             project_id = self._run_queue.popleft()
             entry = self._entries[project_id]  # who leaves or dies leaves the queue as well
-            entry.running = True
+            entry.is_running = True
             running += 1
             effects.append(Send(entry.address, m.RunGranted(project_id=project_id)))
         return effects
@@ -269,7 +281,7 @@ class Roster:
         entry.is_leaving = True
         return [Send(entry.address, m.LeaveGranted())]
 
-    def exited(self, address: Any, now: float) -> list[Effect]:
+    def exited(self, address: Any) -> list[Effect]:
         """An actor process is gone; said once or twice for the same one."""
         project_id = self._by_address.pop(key(address), None)
         if project_id is None:
@@ -284,10 +296,11 @@ class Roster:
             if entry.kept and not self._is_stopping:
                 effects += self._wait_again(entry)
         else:
-            effects += self._crashed(entry, now)
+            effects += self._crashed(entry)
         return [*effects, *self._fill(), *self._grant(), *self.restock()]
 
-    def _crashed(self, entry: Entry, now: float) -> list[Effect]:
+    def _crashed(self, entry: Entry) -> list[Effect]:
+        now = self._clock()
         self.restarts += 1
         crashes = self._crashes.setdefault(entry.project_id, deque(maxlen=MAX_RESTARTS + 1))
         crashes.append(now)
@@ -326,7 +339,7 @@ class Roster:
 
     # --- the clock and the end -----------------------------------------------------------------
 
-    def passivate_idle(self, now: float, idle_seconds: float | None = None) -> list[Effect]:
+    def passivate_idle(self, idle_seconds: float | None = None) -> list[Effect]:
         """Passivate who has been idle for long enough."""
         limit = self._idle_seconds if idle_seconds is None else idle_seconds
         effects: list[Effect] = []
@@ -334,7 +347,7 @@ class Roster:
             if (
                 entry.stage is Stage.LIVE
                 and entry.idle_since is not None
-                and now - entry.idle_since >= limit
+                and self._clock() - entry.idle_since >= limit
             ):
                 request = m.PassivateProject(request_id="", project_id=entry.project_id)
                 effects += self._passivate(request, entry)
@@ -346,11 +359,11 @@ class Roster:
         effects: list[Effect] = []
         for project_id in self._waiting:
             entry = self._entries.pop(project_id)
-            effects += [
-                _refuse(r, "actors_unavailable", "The service is stopping.") for r in entry.kept
-            ]
+            effects += [_refuse(r, *_STOPPING) for r in entry.kept]
         self._waiting.clear()
         for entry in self._entries.values():
+            effects += [_refuse(r, *_STOPPING) for r in entry.kept]
+            entry.kept = []
             effects.append(Send(entry.address, m.SaveAndStop()))
         return effects
 
@@ -362,7 +375,7 @@ class Roster:
             request_id=request.request_id,
             project_id=request.project_id,
             stage=self.stage(request.project_id),
-            running=entry.running if entry else False,
+            running=entry.is_running if entry else False,
         )
 
     def _tell_watchers(self, project_id: str, stage: Stage) -> list[Effect]:

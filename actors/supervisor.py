@@ -23,7 +23,7 @@ from actors.actor import (
     handles,
 )
 from actors.nursery import MAX_CHILDREN, Nursery
-from actors.roster import Breed, Effect, Roster, Send, addressed, key
+from actors.roster import Breed, Effect, ForgetBirths, Roster, Send, addressed, key
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +53,13 @@ class Supervisor(BaseActor):
             max_runs=settings.max_runs,
             spares=settings.spare_actors,
             idle_seconds=settings.idle_seconds,
+            clock=time.monotonic,
         )
         self._tick_seconds = min(TICK_SECONDS, max(0.05, settings.idle_seconds / 2))
         self._nurseries: dict[int, NurseryEntry] = {}
         self._nursery_number = 0
         self._verdict_fd = -1
-        self._shutdown: m.Shutdown | None = None
+        self._shutdowns: list[m.Shutdown] = []
         self._stop_deadline: float | None = None
         self._has_ended = False
         self._saved = 0
@@ -71,7 +72,7 @@ class Supervisor(BaseActor):
         self._verdict_fd = message.verdict_fd
         self.watched_fds = [message.lifeline_fd, os.pidfd_open(message.guard_pid)]
         self.wakeupAfter(timedelta(seconds=self._tick_seconds))
-        self._carry_out(self._roster.restock(time.monotonic()))
+        self._carry_out(self._roster.restock())
         self.send(sender, m.SupervisorReady(pid=os.getpid()))
 
     # --- requests --------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class Supervisor(BaseActor):
 
     @handles(m.CleanUp)
     def clean_up(self, message: m.CleanUp, sender: Any) -> None:
-        self._carry_out(self._roster.passivate_idle(time.monotonic(), message.idle_seconds))
+        self._carry_out(self._roster.passivate_idle(message.idle_seconds))
         self.send(sender, m.Done(request_id=message.request_id))
 
     # --- what project actors report --------------------------------------------------------------
@@ -111,7 +112,7 @@ class Supervisor(BaseActor):
 
     @handles(m.ProjectIdle)
     def note_idle(self, message: m.ProjectIdle, sender: Any) -> None:
-        self._carry_out(self._roster.idle(sender, message.idle, time.monotonic()))
+        self._carry_out(self._roster.idle(sender, message.idle))
 
     @handles(m.PassivationRefused)
     def keep(self, message: m.PassivationRefused, sender: Any) -> None:
@@ -127,14 +128,14 @@ class Supervisor(BaseActor):
 
     @handles(m.ProjectGone)
     def note_leaving(self, message: m.ProjectGone, sender: Any) -> None:
-        self._saved += self._shutdown is not None or self._stop_deadline is not None
+        self._saved += self._stop_deadline is not None
         self._carry_out(self._roster.leaving(sender))
 
     @handles(m.ActorExited)
     def note_exit(self, message: m.ActorExited, sender: Any) -> None:
         for nursery in self._nurseries.values():
             nursery.children.discard(key(message.address))
-        self._carry_out(self._roster.exited(message.address, time.monotonic()))
+        self._carry_out(self._roster.exited(message.address))
         self._finish_stop_if_empty()
 
     @handles(ChildActorExited)
@@ -145,24 +146,19 @@ class Supervisor(BaseActor):
                 del self._nurseries[number]
                 if not self._has_ended:
                     log.error("nursery %d died; its actors go on elsewhere", number)
-                self._carry_out(
-                    self._roster.nursery_died(nursery.children, nursery.unborn, time.monotonic())
-                )
+                self._carry_out(self._roster.nursery_died(nursery.children, nursery.unborn))
         self._finish_stop_if_empty()
 
     # --- the clock, the lifeline, the end --------------------------------------------------------
 
     @handles(WakeupMessage)
     def tick(self, message: Any, sender: Any) -> None:
-        now = time.monotonic()
-        if self._stop_deadline is not None:
-            if now >= self._stop_deadline and not self._has_ended:
-                self._end()
-                return
-        else:
-            self._carry_out(self._roster.passivate_idle(now))
-            self._carry_out(self._roster.restock(now))
-        self.wakeupAfter(timedelta(seconds=self._tick_seconds))
+        self.wakeupAfter(timedelta(seconds=self._tick_seconds))  # first: the clock must not stop
+        if self._stop_deadline is None:
+            self._carry_out(self._roster.passivate_idle())
+            self._carry_out(self._roster.restock())
+        elif time.monotonic() >= self._stop_deadline and not self._has_ended:
+            self._end()
 
     @handles(WatchMessage)
     def note_end_of_service(self, message: Any, sender: Any) -> None:
@@ -173,7 +169,7 @@ class Supervisor(BaseActor):
 
     @handles(m.Shutdown)
     def shut_down(self, message: m.Shutdown, sender: Any) -> None:
-        self._shutdown = addressed(message, sender)
+        self._shutdowns.append(addressed(message, sender))
         self._begin_stop(message.deadline_seconds)
 
     def _begin_stop(self, deadline_seconds: float) -> None:
@@ -190,13 +186,11 @@ class Supervisor(BaseActor):
     def _end(self) -> None:
         abandoned = self._roster.count
         log.info("stopped: %d projects saved, %d abandoned", self._saved, abandoned)
-        if self._shutdown is not None:
-            self.send(
-                self._shutdown.reply_to,
-                m.ShutdownComplete(
-                    request_id=self._shutdown.request_id, saved=self._saved, abandoned=abandoned
-                ),
+        for shutdown in self._shutdowns:
+            complete = m.ShutdownComplete(
+                request_id=shutdown.request_id, saved=self._saved, abandoned=abandoned
             )
+            self.send(shutdown.reply_to, complete)
         self._has_ended = True
         os.write(self._verdict_fd, b"\0")
         for nursery in self._nurseries.values():
@@ -213,6 +207,9 @@ class Supervisor(BaseActor):
                         self.send(address, message)
                 case Breed(count):
                     self._breed(count)
+                case ForgetBirths():
+                    for nursery in self._nurseries.values():
+                        nursery.unborn = 0
 
     def _breed(self, count: int) -> None:
         while count > 0:

@@ -16,6 +16,7 @@ Exit status: 0 after an orderly stop, 1 after a crash, 2 when it could not start
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import logging
@@ -38,12 +39,13 @@ from actors.settings import Settings
 from actors.supervisor import Supervisor
 
 from thespian.actors import ActorSystem  # isort: skip  # after wire, which sets its address
-import contextlib
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 15.0
+END_SIGNAL = signal.SIGUSR2  # ends everything by force; sent by gateway/actor_system.py
 SWEEP_SECONDS = 0.01  # between two rounds of killing descendants
+END_SECONDS = 3.0  # for the processes, once the supervisor has finished an orderly stop
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
@@ -54,14 +56,17 @@ def main(lifeline_fd: int) -> int:
     configure_logging(settings)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     wire.install(wire.load_or_create_key(settings.key_file))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Whoever ends a service may signal all its processes. The actors save when the gateway says so,
+    # or is gone, and no sooner; to be ended by force, the guard has a signal of its own.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(END_SIGNAL, lambda *_: sys.exit(1))
     verdict_reader, verdict_writer = os.pipe2(os.O_NONBLOCK)
     gc.collect()
     gc.freeze()  # the forked children then do not copy these pages when they collect
     try:
         ready = _start(lifeline_fd, verdict_writer)
         print(orjson.dumps(ready).decode(), flush=True)
-        _guard(lifeline_fd, ready["pid"], settings.shutdown_seconds)
+        _guard(lifeline_fd, verdict_reader, ready["pid"], settings.shutdown_seconds)
         return 0 if _is_orderly(verdict_reader) else 1
     except Exception:
         log.exception("the actor system could not start")
@@ -85,16 +90,22 @@ def _start(lifeline_fd: int, verdict_fd: int) -> dict[str, Any]:
     return {"supervisor": f"{host}:{port}", "admin_port": admin_port, "pid": answer.pid}
 
 
-def _guard(lifeline_fd: int, supervisor_pid: int, shutdown_seconds: float) -> None:
-    """Return when supervisor or admin has ended, or at the deadline after the gateway's end."""
+def _guard(
+    lifeline_fd: int, verdict_reader: int, supervisor_pid: int, shutdown_seconds: float
+) -> None:
+    """Return when the system has ended or is to be ended.
+
+    That is: admin or supervisor is gone; the supervisor has finished an orderly stop and the rest
+    has had its time; or the deadline after the gateway's end has passed.
+    """
     signal.signal(signal.SIGCHLD, lambda *_: _reap())  # orphans come to us when a nursery dies
     admin_pid = parent_of(supervisor_pid)
     watched = [os.pidfd_open(supervisor_pid), os.pidfd_open(admin_pid)]
-    ended, _, _ = select.select([*watched, lifeline_fd], [], [])
-    if lifeline_fd in ended:
-        ended, _, _ = select.select(watched, [], [], shutdown_seconds)
-    if ended == watched[:1]:  # an orderly stop ends the admin right after the supervisor
-        select.select(watched[1:], [], [], 0.5)
+    ended, _, _ = select.select([*watched, verdict_reader, lifeline_fd], [], [])
+    if ended == [lifeline_fd]:
+        ended, _, _ = select.select([*watched, verdict_reader], [], [], shutdown_seconds)
+    if verdict_reader in ended:  # the admin ends last, after all others
+        select.select(watched[1:], [], [], END_SECONDS)
 
 
 def _is_orderly(verdict_reader: int) -> bool:

@@ -27,6 +27,10 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 os.environ.setdefault("THESPIAN_BASE_IPADDR", LOOPBACK)
+# Thespian lets 20 unacknowledged messages, over all addresses, hold up every other one for five
+# minutes: one stopped process would make the supervisor mute. Its queue is cut off at 950 anyway.
+os.environ.setdefault("THESPIAN_MAX_PENDING_TRANSMITS", "900")
+os.environ.setdefault("THESPIAN_TRANSMIT_TIMEOUT_PERIOD", "0:15")  # minutes:seconds
 
 from thespian.system.transport import IPBase, TCPTransport, streamBuffer  # noqa: E402  # reads the address above at import
 

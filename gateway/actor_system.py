@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 START_SECONDS = 20.0
 END_SECONDS = 5.0  # from the supervisor's last answer to the end of its processes
 RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)  # before the first, second, ... restart in a row
+HEALTHY_SECONDS = 60.0  # a system that lived this long begins a new row
+END_SIGNAL = signal.SIGUSR2  # the guard (actors/system.py) then kills all its descendants
 
 
 class ActorSystem:
@@ -50,13 +54,12 @@ class ActorSystem:
         self._process: asyncio.subprocess.Process | None = None
         self._lifeline: int | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._is_stopping = False
         self.restarts = 0
         self.closed = asyncio.Event()
 
     @property
     def is_up(self) -> bool:
-        return self._mailbox is not None
+        return self._mailbox is not None and self._mailbox.is_working
 
     async def start(self) -> None:
         """Start the system; raises ActorsUnavailable when it does not come up."""
@@ -114,15 +117,16 @@ class ActorSystem:
         crashes_in_a_row = 0
         while True:
             assert self._process is not None
+            launched_at = time.monotonic()
             status = await self._process.wait()
             await self._disconnect()
-            if self._is_stopping:
-                return
             if status == 0:
                 log.info("the actor system was shut down by an admin message")
                 self.closed.set()
                 return
             self.restarts += 1
+            if time.monotonic() - launched_at > HEALTHY_SECONDS:
+                crashes_in_a_row = 0
             pause = RESTART_PAUSE_SECONDS[min(crashes_in_a_row, len(RESTART_PAUSE_SECONDS) - 1)]
             crashes_in_a_row += 1
             log.error("the actor system ended (status %s); starting afresh", status)
@@ -131,9 +135,8 @@ class ActorSystem:
                 await self._launch()
                 if self._on_restart is not None:
                     await self._on_restart()
-                crashes_in_a_row = 0
-            except ServiceError as error:
-                log.error("%s", error)
+            except (ServiceError, OSError) as error:
+                log.error("the actor system cannot be started: %s", error)
 
     async def _disconnect(self) -> None:
         if self._mailbox is not None:
@@ -145,7 +148,9 @@ class ActorSystem:
 
     async def stop(self, deadline_seconds: float) -> None:
         """Have everything saved and every process ended, by force at the deadline."""
-        self._is_stopping = True
+        if self._keeper is not None:
+            self._keeper.cancel()  # first: what ends from now on is not replaced
+            await asyncio.wait([self._keeper])
         try:
             async with asyncio.timeout(deadline_seconds):
                 with contextlib.suppress(ActorsUnavailable):
@@ -159,15 +164,12 @@ class ActorSystem:
         except TimeoutError:
             log.error("the actor system did not end in time")
         await self._end_process()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
         await self._disconnect()
         self._settings.actors_file.unlink(missing_ok=True)
 
     async def _end_process(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.terminate()  # the guard then kills all its descendants
+            self._process.send_signal(END_SIGNAL)
             await self._process.wait()
 
 

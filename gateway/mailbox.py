@@ -51,8 +51,13 @@ class Mailbox:
         self._outbox: deque[Request] = deque()
         self._pending: dict[str, asyncio.Future[Answer]] = {}
         self._is_closed = False
+        self._is_broken = False
         self._thread = threading.Thread(target=self._serve, name="mailbox", daemon=True)
         self._thread.start()
+
+    @property
+    def is_working(self) -> bool:
+        return not (self._is_closed or self._is_broken)
 
     async def ask(self, request: Request, timeout_seconds: float = ASK_SECONDS) -> Answer:
         """Send a request and return its answer.
@@ -60,7 +65,7 @@ class Mailbox:
         Raises the ServiceError that a `Failed` answer names, or ActorsUnavailable when none comes
         in time. Cancelling gives the answer up; the request is carried out all the same.
         """
-        if self._is_closed:
+        if not self.is_working:
             raise ActorsUnavailable()
         future = self._loop.create_future()
         self._pending[request.request_id] = future
@@ -85,9 +90,7 @@ class Mailbox:
             await asyncio.to_thread(self._thread.join)
             os.close(self._reader)
             os.close(self._writer)
-            for future in self._pending.values():
-                if not future.done():
-                    future.set_exception(ActorsUnavailable())
+            self._give_up()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full of wake-ups: one of them will do
@@ -96,9 +99,10 @@ class Mailbox:
     # --- in the thread ---------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        transport = _open_transport(self._admin_port)
-        transport.set_watch([self._reader])
+        transport = None
         try:
+            transport = _open_transport(self._admin_port)
+            transport.set_watch([self._reader])
             while not self._is_closed:
                 received = transport.run(None, timedelta(seconds=TURN_SECONDS))
                 if not isinstance(received, ReceiveEnvelope):
@@ -111,10 +115,25 @@ class Mailbox:
         except Exception:
             log.exception("the mailbox failed")
         finally:
-            transport.close()
+            if transport is not None:
+                transport.close()
+            if not self._is_closed:
+                with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                    self._loop.call_soon_threadsafe(self._fail)
+
+    def _fail(self) -> None:
+        """The thread has ended by itself: nothing is answered any more."""
+        self._is_broken = True
+        self._give_up()
+
+    def _give_up(self) -> None:
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(ActorsUnavailable())
 
     def _send_outbox(self, transport: Any) -> None:
-        os.read(self._reader, 65536)
+        with contextlib.suppress(BlockingIOError):  # an earlier turn has read it
+            os.read(self._reader, 65536)
         while self._outbox:
             request = self._outbox.popleft()
             transport.scheduleTransmit(None, self._intent(request))

@@ -7,10 +7,15 @@ being started in the background, so that this overlaps with the first plan.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 
+from actors.errors import InstallFailed, SandboxError, ServerFailed
 from actors.sandbox.base import Sandbox, StartedSandbox
+
+log = logging.getLogger(__name__)
 
 #: Files that decide what `install_dependencies` does.
 MANIFESTS = (
@@ -45,6 +50,8 @@ class Deployment:
 
     def begin(self) -> None:
         """Start the sandbox in the background, unless that is under way or done."""
+        if self._starting is not None and self._starting.done() and not _succeeded(self._starting):
+            self._forget()
         if self._starting is None:
             self._starting = asyncio.create_task(self._open().start(), name="sandbox-start")
 
@@ -52,17 +59,23 @@ class Deployment:
         """Wait until the sandbox runs; a failed start is tried afresh the next time."""
         self.begin()
         assert self._starting is not None
-        try:
-            return await self._starting
-        except BaseException:
-            self._forget()
-            raise
+        return await asyncio.shield(self._starting)  # a cancelled run does not undo it
 
     async def write(self, files: Mapping[str, str]) -> None:
-        """Write what the sandbox does not have yet."""
+        """Write what the sandbox does not have yet; one that has vanished is made anew, once."""
+        try:
+            await self._write_changed(files)
+        except SandboxError as error:
+            log.warning("the sandbox is started anew: %s", error)
+            self._forget()
+            await self.ready()
+            await self._write_changed(files)
+
+    async def _write_changed(self, files: Mapping[str, str]) -> None:
         changed = {path: text for path, text in files.items() if self._written.get(path) != text}
         if changed:
-            await self._open().write_files(changed)
+            with self._losing():
+                await self._open().write_files(changed)
             self._written.update(changed)
 
     def needs_install(self, files: Mapping[str, str]) -> bool:
@@ -71,7 +84,8 @@ class Deployment:
     async def install(self, files: Mapping[str, str]) -> None:
         """Install the dependencies; a failed or cancelled install is repeated the next time."""
         self._installed = None
-        await self._open().install_dependencies()
+        with self._losing():
+            await self._open().install_dependencies()
         self._installed = manifest_digest(files)
         self._url = None
 
@@ -82,16 +96,34 @@ class Deployment:
     async def serve(self) -> str:
         """Start (or restart) the dev server; returns its URL."""
         self._url = None
-        self._url = await self._open().start_dev_server()
+        with self._losing():
+            self._url = await self._open().start_dev_server()
         return self._url
 
-    async def stop(self) -> None:
-        """Stop the sandbox; what it holds is kept where the sandbox can keep it."""
+    @contextlib.contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Know nothing of the sandbox any more when it fails as such, not just a command in it."""
+        try:
+            yield
+        except (InstallFailed, ServerFailed):
+            raise
+        except SandboxError:
+            self._forget()
+            raise
+
+    async def stop(self, *, exists: bool = False) -> None:
+        """Stop the sandbox; what it holds is kept where the sandbox can keep it.
+
+        `exists` says that there is one, maybe of an earlier life of the project's actor.
+        """
         await self._abandon_start()
-        if self._sandbox is not None:
-            await self._sandbox.stop()
-            await self._sandbox.close()
+        if self._sandbox is not None or exists:
+            sandbox = self._open()
             self._sandbox = None
+            try:
+                await sandbox.stop()
+            finally:
+                await sandbox.close()
         self._forget()
 
     async def remove(self) -> None:
@@ -107,12 +139,17 @@ class Deployment:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
+            _succeeded(self._starting)  # its failure is of no interest any more, but must be seen
 
     def _forget(self) -> None:
         self._starting = None
         self._written = {}
         self._installed = None
         self._url = None
+
+
+def _succeeded(task: asyncio.Task[StartedSandbox]) -> bool:
+    return not task.cancelled() and task.exception() is None
 
 
 def manifest_digest(files: Mapping[str, str]) -> str:

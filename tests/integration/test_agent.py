@@ -31,6 +31,7 @@ class Desk:
         self.agent: ProjectAgent | None = None
         self.told: list[m.Message] = []
         self.left = asyncio.Event()
+        self.crashed = asyncio.Event()
         self.grants = True
         self._answers: dict[str, asyncio.Future[m.Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,6 +58,10 @@ class Desk:
         self._answers[request.request_id].set_result(answer)
 
     def leave(self) -> None:
+        self.left.set()
+
+    def crash(self) -> None:
+        self.crashed.set()
         self.left.set()
 
 
@@ -477,7 +482,9 @@ async def abandon(world: World) -> None:
     """End the agent's life as a crash does: without saving anything more."""
     agent = world.desk.agent
     assert agent is not None
-    task = agent._run_task
+    runner = agent._runner
+    assert runner is not None
+    task = runner._task
     assert task is not None
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -11,6 +11,7 @@ from actors.roster import (
     RESTART_WINDOW_SECONDS,
     Breed,
     Effect,
+    ForgetBirths,
     Roster,
     Send,
     Stage,
@@ -22,11 +23,17 @@ class World:
     """A roster with the replies, births and deliveries that it asked for."""
 
     def __init__(self, *, max_runs: int = 2, spares: int = 1, idle_seconds: float = 10) -> None:
-        self.roster = Roster(max_runs=max_runs, spares=spares, idle_seconds=idle_seconds)
+        self.now = 1.0
+        self.roster = Roster(
+            max_runs=max_runs,
+            spares=spares,
+            idle_seconds=idle_seconds,
+            clock=lambda: self.now,
+        )
         self.sent: list[tuple[str, m.Message]] = []
         self.bred = 0
         self.born = 0
-        self.do(self.roster.restock(1.0))
+        self.do(self.roster.restock())
 
     def do(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -35,6 +42,13 @@ class World:
                     self.sent.append((address, message))
                 case Breed(count):
                     self.bred += count
+                case ForgetBirths():
+                    self.bred = 0
+
+    def at(self, now: float) -> Roster:
+        """The roster when the clock shows `now`."""
+        self.now = now
+        return self.roster
 
     def give_birth(self) -> str:
         self.born += 1
@@ -117,29 +131,29 @@ def test_get_project_creates_nothing(world: World) -> None:
 
 def test_an_idle_actor_is_passivated_when_its_time_has_come(world: World) -> None:
     address = live(world)
-    world.do(world.roster.idle(world.actor_of("p"), True, 100.0))
-    world.do(world.roster.passivate_idle(109.0))
+    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    world.do(world.at(109.0).passivate_idle())
     assert world.roster.stage("p") is Stage.LIVE
-    world.do(world.roster.passivate_idle(110.0))
+    world.do(world.at(110.0).passivate_idle())
     assert isinstance(world.to(address)[-1], m.PassivateProject)
     world.do(world.roster.leaving(world.actor_of("p")))
-    world.do(world.roster.exited(address, 111.0))
+    world.do(world.at(111.0).exited(address))
     assert world.roster.stage("p") is Stage.ABSENT
     assert world.roster.restarts == 0
 
 
 def test_an_actor_that_works_again_is_not_passivated(world: World) -> None:
     live(world)
-    world.do(world.roster.idle(world.actor_of("p"), True, 100.0))
-    world.do(world.roster.idle(world.actor_of("p"), False, 105.0))
-    world.do(world.roster.passivate_idle(1000.0))
+    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    world.do(world.at(105.0).idle(world.actor_of("p"), False))
+    world.do(world.at(1000.0).passivate_idle())
     assert world.roster.stage("p") is Stage.LIVE
 
 
 def test_a_clean_up_may_name_its_own_limit(world: World) -> None:
     live(world)
-    world.do(world.roster.idle(world.actor_of("p"), True, 100.0))
-    world.do(world.roster.passivate_idle(100.0, 0.0))
+    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    world.do(world.at(100.0).passivate_idle(0.0))
     assert world.roster.stage("p") is Stage.PASSIVATING
 
 
@@ -149,7 +163,7 @@ def test_a_request_during_passivation_waits_and_revives(world: World) -> None:
     request = world.generate(request_id="late")
     assert request not in world.to(old)
     world.do(world.roster.leaving(world.actor_of("p")))
-    world.do(world.roster.exited(old, 5.0))
+    world.do(world.at(5.0).exited(old))
     new = world.give_birth()
     assert world.to(new) == [m.AdoptProject(project_id="p"), request]
     assert m.Done(request_id="q") in world.to("gateway")
@@ -161,7 +175,7 @@ def test_a_request_between_leaving_and_exit_waits_for_the_successor(world: World
     assert world.to(old)[-1] == m.LeaveGranted()
     request = world.generate(request_id="late")
     assert request not in world.to(old)
-    world.do(world.roster.exited(old, 5.0))
+    world.do(world.at(5.0).exited(old))
     assert request in world.to(world.give_birth())
 
 
@@ -191,7 +205,7 @@ def test_a_crashed_project_gets_a_new_actor_and_keeps_its_place_in_nothing(world
     old = live(world)
     world.do(world.roster.run_wanted(world.actor_of("p")))
     assert world.status().running == 1
-    world.do(world.roster.exited(old, 5.0))
+    world.do(world.at(5.0).exited(old))
     assert world.status().running == 0
     assert world.roster.restarts == 1
     new = world.give_birth()
@@ -200,15 +214,15 @@ def test_a_crashed_project_gets_a_new_actor_and_keeps_its_place_in_nothing(world
 
 def test_a_second_report_of_the_same_exit_changes_nothing(world: World) -> None:
     old = live(world)
-    world.do(world.roster.exited(old, 5.0))
-    world.do(world.roster.exited(old, 5.0))
+    world.do(world.at(5.0).exited(old))
+    world.do(world.at(5.0).exited(old))
     assert world.roster.restarts == 1
 
 
 def crash(world: World, at: float) -> str:
     address = world.give_birth()
     assert isinstance(world.to(address)[0], m.AdoptProject)
-    world.do(world.roster.exited(address, at))
+    world.do(world.at(at).exited(address))
     return address
 
 
@@ -231,7 +245,7 @@ def test_when_even_the_last_actor_dies_the_project_is_given_up_and_commands_are_
     last = world.give_birth()
     world.request(m.PassivateProject)
     world.generate(request_id="kept")
-    world.do(world.roster.exited(last, 9.0))
+    world.do(world.at(9.0).exited(last))
     assert world.roster.stage("p") is Stage.ABSENT
     refused = world.to("gateway")[-1]
     assert isinstance(refused, m.Failed)
@@ -240,16 +254,16 @@ def test_when_even_the_last_actor_dies_the_project_is_given_up_and_commands_are_
 
 def test_a_late_report_of_a_dead_actor_does_not_count_for_its_successor(world: World) -> None:
     old = live(world)
-    world.do(world.roster.exited(old, 5.0))
+    world.do(world.at(5.0).exited(old))
     new = world.give_birth()
     for late in (
         world.roster.run_wanted(old),
         world.roster.leaving(old),
-        world.roster.idle(old, True, 0.0),
+        world.at(0.0).idle(old, True),
         world.roster.passivation_refused(old),
     ):
         assert late == []
-    world.do(world.roster.passivate_idle(1000.0))
+    world.do(world.at(1000.0).passivate_idle())
     assert world.to(new) == [m.AdoptProject(project_id="p")]
     world.do(world.roster.run_wanted(new))
     assert world.to(new)[-1] == m.RunGranted(project_id="p")
@@ -265,25 +279,34 @@ def test_old_crashes_are_forgotten(world: World) -> None:
 
 def test_a_dead_spare_is_replaced(world: World) -> None:
     spare = world.give_birth()
-    world.do(world.roster.exited(spare, 5.0))
+    world.do(world.at(5.0).exited(spare))
     assert world.bred == 2
-    world.do(world.roster.exited("never seen", 5.0))
+    world.do(world.at(5.0).exited("never seen"))
     assert world.bred == 2
 
 
 def test_births_that_never_happen_are_asked_for_again(world: World) -> None:
     assert world.bred == 1
-    world.do(world.roster.restock(5.0))
+    world.do(world.at(5.0).restock())
     assert world.bred == 1
-    world.do(world.roster.restock(50.0))
-    assert world.bred == 2
+    world.do(world.at(50.0).restock())
+    assert world.bred == 1  # the first was given up
+
+
+def test_births_that_are_just_slow_are_not_asked_for_twice(world: World) -> None:
+    world.now = 100.0
+    for number in range(30):
+        world.generate(f"p{number}")
+    assert world.bred == 31
+    world.do(world.at(105.0).restock())
+    assert world.bred == 31
 
 
 def test_a_dead_nursery_is_survived_without_using_a_spare_that_died_with_it(world: World) -> None:
     project = live(world)
     spare = world.give_birth()
     before = world.bred
-    world.do(world.roster.nursery_died({project, spare}, 1, 5.0))
+    world.do(world.at(5.0).nursery_died({project, spare}, 1))
     assert world.roster.restarts == 1
     assert world.roster.stage("p") is Stage.WAITING
     assert world.bred > before
@@ -314,7 +337,7 @@ def test_more_runs_than_places_wait_in_order_and_get_freed_places() -> None:
         world.roster.run_wanted(world.actor_of("b"))
     )  # asking twice gives no second place in the queue
     world.do(world.roster.run_ended(world.actor_of("a")))
-    world.do(world.roster.exited(addresses["b"], 5.0))  # its place goes to the next
+    world.do(world.at(5.0).exited(addresses["b"]))  # its place goes to the next
     granted = [to for to, message in world.sent if isinstance(message, m.RunGranted)]
     assert granted == [addresses["a"], addresses["b"], addresses["c"]]
     world.do(world.roster.run_wanted(world.actor_of("nobody")))
@@ -337,7 +360,7 @@ def test_watchers_are_told_of_every_stage_until_they_end_it(world: World) -> Non
     address = live(world)
     world.request(m.PassivateProject)
     world.do(world.roster.leaving(world.actor_of("p")))
-    world.do(world.roster.exited(address, 1.0))
+    world.do(world.at(1.0).exited(address))
     stages = [x.stage for x in world.to("gateway") if isinstance(x, m.ProjectChanged)]
     assert stages == ["live", "passivating", "absent"]
     world.request(m.UnwatchProject)
@@ -358,20 +381,20 @@ def test_stopping_saves_the_live_and_refuses_the_rest(world: World) -> None:
     assert isinstance(world.to("gateway")[-1], m.Failed)
     assert world.roster.count == 1
     world.do(world.roster.leaving(world.actor_of("p")))
-    world.do(world.roster.exited(address, 1.0))
+    world.do(world.at(1.0).exited(address))
     assert world.roster.count == 0
 
 
 def test_an_actor_that_dies_while_stopping_is_not_revived(world: World) -> None:
     address = live(world)
     world.do(world.roster.stop())
-    world.do(world.roster.exited(address, 1.0))
+    world.do(world.at(1.0).exited(address))
     assert world.roster.count == 0
     assert world.roster.restarts == 0
 
 
 def test_an_idle_report_for_an_absent_project_is_ignored(world: World) -> None:
-    world.do(world.roster.idle(world.actor_of("p"), True, 1.0))
+    world.do(world.at(1.0).idle(world.actor_of("p"), True))
     world.do(world.roster.leaving(world.actor_of("p")))
     assert world.roster.count == 0
 

@@ -1,0 +1,145 @@
+"""The runner: one project's run as a task, with its beginning, its abort and its one ending."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from enum import StrEnum
+
+from actors import events as ev
+from actors.errors import Fenced, ServiceError
+from actors.events import RunState
+from actors.generation.deployment import Deployment
+from actors.generation.model import Model
+from actors.generation.pipeline import Pipeline
+from actors.journal import Journal, patiently
+from actors.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class AbortReason(StrEnum):
+    """Why a run is stopped from outside. After SHUTDOWN it stays open and is resumed."""
+
+    USER = "user"
+    REPLACED = "replaced"
+    REMOVED = "removed"
+    SHUTDOWN = "shutdown"
+
+
+class Runner:
+    """Carries out the open run, or else the first command of the queue, one at a time.
+
+    `on_end` is awaited when a run has come to its end by itself, also by an error; not after
+    `stop`, whose caller goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        store: Store,
+        model: Model,
+        deployment: Deployment,
+        on_end: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._journal = journal
+        self._store = store
+        self._model = model
+        self._deployment = deployment
+        self._on_end = on_end
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_active(self) -> bool:
+        return self._task is not None
+
+    def start(self) -> None:
+        """Begin; there is an open run or a queue, and nothing is active."""
+        assert self._task is None
+        project_id = self._journal.state.project_id
+        self._task = asyncio.create_task(self._work(), name=f"run-{project_id}")
+
+    async def stop(self, reason: AbortReason) -> bool:
+        """Cancel the task and wait for its end; record why, unless the run is to be resumed.
+
+        Returns whether there was a run to stop: it may have come to its end before, and a command
+        that the task had not yet made its run is still in the queue.
+        """
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        await self._journal.settled()  # what the task had begun to record counts
+        if self._journal.state.run is None:
+            return False
+        if reason is not AbortReason.SHUTDOWN:
+            await self.close(
+                ev.GenerationCancelled(reason=reason), ev.StateChange(state=RunState.IDLE)
+            )
+        return True
+
+    async def close(self, *endings: ev.Event) -> None:
+        """End the open run with these events; an unfinished file gets its former content back."""
+        state = self._journal.state
+        restored: list[ev.Event] = []
+        if state.open_file is not None:
+            path = state.open_file.path
+            former = await patiently(lambda: self._store.file_contents(state.project_id, [path]))
+            restored.append(ev.FileRestored(path=path, content=former.get(path)))
+        await self._journal.record(*restored, *endings)
+
+    async def _work(self) -> None:
+        """Run to an end; only cancelling leaves the ending to whoever cancelled."""
+        try:
+            await self._carry_out()
+        except Fenced:
+            return  # the agent is leaving
+        except ServiceError as error:
+            await self._fail(error.code, str(error))
+        except Exception:
+            log.exception("%s: the run failed", self._journal.state.project_id)
+            await self._fail("internal_error", "Something went wrong; see the service's log.")
+        self._task = None
+        await self._on_end()
+
+    async def _fail(self, code: str, sentence: str) -> None:
+        with contextlib.suppress(Fenced):
+            await self.close(
+                ev.ErrorRaised(message=sentence, code=code), ev.StateChange(state=RunState.ERROR)
+            )
+
+    async def _carry_out(self) -> None:
+        await self._open()
+        state = self._journal.state
+        pipeline = Pipeline(
+            state=state,
+            model=self._model,
+            deployment=self._deployment,
+            load_files=lambda: patiently(lambda: self._store.file_contents(state.project_id)),
+        )
+        async with aclosing(pipeline.events()) as events:
+            async for event in events:
+                await self._journal.record(event)
+        await self._journal.record(*pipeline.completion())  # in one transaction: all or none
+
+    async def _open(self) -> None:
+        """Resume the open run, or make the first command of the queue the run."""
+        state = self._journal.state
+        if state.run is not None:
+            number = max(state.designing, state.run.first_phase)
+            await self._journal.record(ev.RunResumed(id=state.run.command.id, phase_number=number))
+            return
+        command = state.queue[0]
+        await self._journal.record(
+            ev.RunStarted(
+                id=command.id,
+                description=command.description,
+                model=command.model,
+                max_phases=command.max_phases,
+                first_phase=len(state.phases) + 1,
+            )
+        )
