@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from actors import messages as m
+from actors.effects import Breed, Effect, ForgetBirths, Send
 
 MAX_RESTARTS = 3  # crashes of one project within RESTART_WINDOW_SECONDS; then its run ends
 RESTART_WINDOW_SECONDS = 60.0
@@ -34,29 +35,6 @@ class Stage(StrEnum):
     WAITING = "waiting"
     LIVE = "live"
     PASSIVATING = "passivating"
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send `message` to the actor, gateway or admin at `address`."""
-
-    address: Any
-    message: m.Message
-
-
-@dataclass(frozen=True, slots=True)
-class Breed:
-    """Have `count` more spares made."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class ForgetBirths:
-    """The births that were asked for will not happen any more."""
-
-
-Effect = Send | Breed | ForgetBirths
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,8 +22,9 @@ from actors.actor import (
     WatchMessage,
     handles,
 )
+from actors.effects import Breed, Effect, ForgetBirths, Send
 from actors.nursery import MAX_CHILDREN, Nursery
-from actors.roster import Breed, Effect, ForgetBirths, Roster, Send, addressed, key
+from actors.roster import Roster, addressed, key
 
 log = logging.getLogger(__name__)
 

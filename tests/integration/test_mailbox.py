@@ -458,6 +458,19 @@ async def test_a_system_that_does_not_stop_is_ended_by_force_at_the_deadline(
     assert not system.settings.actors_file.exists()
 
 
+async def test_a_stop_while_a_dead_system_is_being_replaced_waits_for_nobody(
+    system: System,
+) -> None:
+    with log_line("gateway.actor_system", "did not end in time") as complaint:
+        with log_line("gateway.actor_system", "starting afresh") as crash:
+            system.supervisor.kill()
+            await crash.logged()
+        await system.actors.stop(STOP_SECONDS)
+    assert complaint.records == []
+    assert system.processes() == []
+    assert not system.settings.actors_file.exists()
+
+
 async def test_a_process_that_does_not_end_holds_up_no_stop(system: System) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         while (await system.status()).spares < system.settings.spare_actors:

@@ -17,7 +17,7 @@ MAX_MODULE_LINES = 400
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("paths", "messages", "events", "state"),
+    ("paths", "messages", "events", "state", "effects"),
     ("records", "snapshot", "projections"),
     ("service_log", "wire", "bridge", "actor"),
     ("database", "store", "reader", "postgres_user", "postgres"),
@@ -26,6 +26,7 @@ LAYERS = (
     ("generation.model", "sandbox.base"),  # the ports
     ("generation",),
     ("sandbox",),
+    ("runner",),
     ("agent",),
     ("project", "roster", "nursery", "supervisor"),
     ("system",),
@@ -33,6 +34,7 @@ LAYERS = (
 
 #: What decides and what translates: everything comes in as arguments.
 PURE = {
+    "actors.effects",
     "actors.errors",
     "actors.events",
     "actors.generation.completion",

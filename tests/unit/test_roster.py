@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 
 from actors import messages as m
+from actors.effects import Breed, Effect, ForgetBirths, Send
 from actors.roster import (
     MAX_KEPT_REQUESTS,
     MAX_RESTARTS,
     RESTART_WINDOW_SECONDS,
-    Breed,
-    Effect,
-    ForgetBirths,
     Roster,
-    Send,
     Stage,
     addressed,
 )

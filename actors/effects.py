@@ -1,0 +1,31 @@
+"""What the roster decides and the supervisor carries out, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from actors.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `message` to the actor, gateway or admin at `address`."""
+
+    address: Any
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Breed:
+    """Have `count` more spares made."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetBirths:
+    """The births that were asked for will not happen any more."""
+
+
+Effect = Send | Breed | ForgetBirths
