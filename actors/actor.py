@@ -27,7 +27,7 @@ from thespian.actors import (  # isort: skip
     WatchMessage,
 )
 
-from actors.messages import Failed, Message, Request
+from actors.messages import Failed, Request
 from actors.service_log import configure_logging
 from actors.settings import Settings
 
@@ -86,9 +86,6 @@ class BaseActor(Actor):  # type: ignore[misc]  # thespian has no types
     def note_poison(self, message: Any, sender: Any) -> None:
         """A message of ours could not be handled there; the guard above makes that a bug."""
         log.error("%s could not handle a %s", sender, type(message.poisonMessage).__name__)
-
-    def tell(self, address: Any, message: Message) -> None:
-        self.send(address, message)
 
     def die_with_parent(self) -> None:
         """Have the kernel end this process when the process that forked it ends."""

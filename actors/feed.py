@@ -43,7 +43,7 @@ class Feed:
         self._durable = durable_seq
         if not await self._connect():
             log.warning("the feed of %s cannot be reached yet", self._project_id)
-            self.connection_lost()
+            self._begin_reconnecting()
 
     async def _connect(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -96,7 +96,10 @@ class Feed:
         """The gateway closed the connection, or ended; in the latter case we shall, too."""
         self._transport = None
         if not self._is_closed:
-            self._connecting = asyncio.get_running_loop().create_task(self._reconnect())
+            self._begin_reconnecting()
+
+    def _begin_reconnecting(self) -> None:
+        self._connecting = asyncio.get_running_loop().create_task(self._reconnect())
 
     async def close(self) -> None:
         """Send what is buffered, then close."""

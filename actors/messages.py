@@ -71,7 +71,10 @@ class PassivateProject(ProjectRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveProject(ProjectRequest):
-    """End the run, remove the sandbox and leave memory; with `delete`, drop the data as well."""
+    """End the run, remove the sandbox and leave memory; with `delete`, drop the data as well.
+
+    Creates the actor where there is none. Answered by `Done`.
+    """
 
     delete: bool = True
 
@@ -83,7 +86,7 @@ class RemoveProject(ProjectRequest):
 class WatchProject(ProjectRequest):
     """Send `ProjectChanged` to the sender when the project's actor comes, goes or crashes.
 
-    Wakes nobody. Answered by `ProjectInfo`.
+    For admins: the gateway learns the same from the feed. Wakes nobody. Answered by `ProjectInfo`.
     """
 
 
@@ -163,7 +166,10 @@ class Status(Answer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownComplete(Answer):
-    """Everything is saved; `saved` projects in time, `abandoned` ones lost their actor first."""
+    """The stop is over: `saved` projects left in order, `abandoned` ones did not in time.
+
+    An abandoned project goes on from its journal, as after a crash.
+    """
 
     saved: int
     abandoned: int
