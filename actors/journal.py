@@ -87,6 +87,7 @@ class Journal:
         self._write_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lines_left_out = 0
+        self._is_fenced = False
         self._lag = 0.0
 
     def skip_unsaved_numbers(self) -> None:
@@ -121,11 +122,12 @@ class Journal:
         )
 
     async def _record_barrier(self, events: Sequence[Event]) -> int:
+        encoded = [(event, encode_data(event)) for event in events]  # may fail: before all else
         async with self._lock:
             self._flush()
             self._is_committing_barrier = True
             try:
-                entries = [self._number(event) for event in events]
+                entries = [self._number(event, data) for event, data in encoded]
                 await self._commit([*self._take_unwritten(), *entries])
                 for entry in entries:
                     self._publish(entry)
@@ -166,16 +168,16 @@ class Journal:
             self._flush()
             self._add(event)
 
-    def _number(self, event: Event) -> JournalEntry:
+    def _number(self, event: Event, data: bytes) -> JournalEntry:
         seq = self.state.last_seq + 1
         apply(self.state, event, seq)
-        return JournalEntry(seq, event, encode_data(event))
+        return JournalEntry(seq, event, data)
 
     def _publish(self, entry: JournalEntry) -> None:
         self._feed.publish(entry.seq, frame(entry.event.type, entry.data, entry.seq))
 
     def _add(self, event: Event) -> None:
-        entry = self._number(event)
+        entry = self._number(event, encode_data(event))
         self._publish(entry)
         self._unwritten.append(entry)
         self._unwritten_bytes += len(entry.data)
@@ -238,7 +240,9 @@ class Journal:
                 lambda: self._store.append(self.state.project_id, self._epoch, entries, self.state)
             )
         except Fenced:
-            self._on_fenced()
+            if not self._is_fenced:
+                self._is_fenced = True
+                self._on_fenced()
             raise
         except Exception:
             log.exception("%s: events cannot be journalled", self.state.project_id)
@@ -254,6 +258,7 @@ class Journal:
 
     async def close(self) -> None:
         """Write what is unwritten; a fenced owner writes nothing."""
+        await self.settled()  # what was held back meanwhile has its turn now
         self._flush()
         if self._write_task is not None:
             self._write_task.cancel()

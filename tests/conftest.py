@@ -9,4 +9,5 @@ pytest_plugins = [
     "tests.support.docker",
     "tests.support.openrouter",
     "tests.support.service",
+    "tests.support.agent",
 ]

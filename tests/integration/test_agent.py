@@ -3,155 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors import messages as m
-from actors.agent import ProjectAgent, Tools
-from actors.generation.openrouter import OpenRouterModel
-from actors.sandbox.base import LogSink, Sandbox
-from actors.sandbox.static import StaticSandbox
-from actors.settings import Settings
 from actors.store import Store
-from tests.support.feed import FeedSink
-from tests.support.openrouter import TEST_KEY, Answer, ScriptedOpenRouter
-
-SITE = {"index.html": "<h1>Hello</h1>\n", "app.js": "console.log(1);\n"}
-MORE = {"more.css": "h1 { color: red }\n"}
-
-
-class Desk:
-    """An office that grants every run at once and keeps what is said."""
-
-    def __init__(self) -> None:
-        self.agent: ProjectAgent | None = None
-        self.told: list[m.Message] = []
-        self.left = asyncio.Event()
-        self.crashed = asyncio.Event()
-        self.grants = True
-        self._answers: dict[str, asyncio.Future[m.Answer]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def tell_supervisor(self, message: m.Message) -> None:
-        self.told.append(message)
-        if isinstance(message, m.RunWanted) and self.grants:
-            self.post(m.RunGranted(project_id=message.project_id))
-        if isinstance(message, m.ProjectGone):
-            self.post(m.LeaveGranted())
-
-    def post(self, message: m.Message) -> None:
-        assert self.agent is not None
-        task = asyncio.create_task(self.agent.handle(message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def ask(self, request: m.Request) -> m.Answer:
-        self._answers[request.request_id] = asyncio.get_running_loop().create_future()
-        self.post(request)
-        return await asyncio.wait_for(self._answers[request.request_id], 20)
-
-    def answer(self, request: m.Request, answer: m.Answer) -> None:
-        self._answers[request.request_id].set_result(answer)
-
-    def leave(self) -> None:
-        self.left.set()
-
-    def crash(self) -> None:
-        self.crashed.set()
-        self.left.set()
-
-
-class World:
-    """One project's surroundings, over any number of lives of its agent."""
-
-    def __init__(
-        self, settings: Settings, sink: FeedSink, model: ScriptedOpenRouter, project_id: str = "p1"
-    ) -> None:
-        self.settings = settings
-        self.sink = sink
-        self.model = model
-        self.project_id = project_id
-        self.desk = Desk()
-        self._number = 0
-        self.stores: list[Store] = []
-        self.models: list[OpenRouterModel] = []
-
-    async def live(self, crash_reason: str | None = None, *, grants: bool = True) -> None:
-        """Begin a life of the agent, whatever became of the one before."""
-        self.desk = Desk()
-        self.desk.grants = grants
-        store = Store(self.settings.database_url)
-        self.stores.append(store)
-        self.models.append(OpenRouterModel(self.model.base_url, TEST_KEY))
-
-        def make_sandbox(on_log: LogSink) -> Sandbox:
-            return StaticSandbox(self.project_id, "http://127.0.0.1:1", on_log)
-
-        agent = ProjectAgent(
-            self.project_id,
-            settings=self.settings,
-            tools=Tools(
-                store=store,
-                model=self.models[-1],
-                make_sandbox=make_sandbox,
-            ),
-            office=self.desk,
-        )
-        self.desk.agent = agent
-        await agent.start(crash_reason)
-
-    def generate(self, description: str = "an app", **fields: Any) -> Awaitable[m.Answer]:
-        self._number += 1
-        return self.desk.ask(
-            m.StartGeneration(
-                request_id=f"r{self._number}",
-                project_id=self.project_id,
-                description=description,
-                **fields,
-            )
-        )
-
-    def request(self, type_: type[m.ProjectRequest], **fields: Any) -> Awaitable[m.Answer]:
-        self._number += 1
-        return self.desk.ask(
-            type_(request_id=f"r{self._number}", project_id=self.project_id, **fields)
-        )
-
-    async def files(self) -> dict[str, str]:
-        store = Store(self.settings.database_url)
-        try:
-            return await store.file_contents(self.project_id)
-        finally:
-            await store.close()
-
-
-@pytest.fixture
-async def world(
-    tmp_path: Path, database_url: str, openrouter: ScriptedOpenRouter
-) -> AsyncIterator[World]:
-    settings = Settings.read(
-        {
-            "CODEGEN_STATE_DIR": str(tmp_path),
-            "DATABASE_URL": database_url,
-            "CODEGEN_SANDBOX": "static",
-            **openrouter.environment,
-        }
-    )
-    async with FeedSink(settings.feed_socket) as sink:
-        world = World(settings, sink, openrouter)
-        yield world
-        if world.desk.agent is not None and not world.desk.left.is_set():
-            world.desk.post(m.SaveAndStop())
-            async with asyncio.timeout(20):
-                await world.desk.left.wait()
-        for store in world.stores:
-            await store.close()
-        for model in world.models:
-            await model.close()
+from tests.support.agent import MORE, SITE, World
+from tests.support.openrouter import Answer
 
 
 async def test_a_run_designs_writes_and_serves_two_phases_in_the_documented_order(
@@ -478,20 +337,6 @@ async def test_max_phases_ends_a_run_that_never_says_last(world: World) -> None:
     assert complete["data"] == {"files": ["0.html", "1.html"], "phases": 2}
 
 
-async def abandon(world: World) -> None:
-    """End the agent's life as a crash does: without saving anything more."""
-    agent = world.desk.agent
-    assert agent is not None
-    runner = agent._runner
-    assert runner is not None
-    task = runner._task
-    assert task is not None
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    world.desk.left.set()
-
-
 async def test_a_new_life_resumes_the_run_and_pays_for_no_finished_work_twice(
     world: World,
 ) -> None:
@@ -501,7 +346,7 @@ async def test_a_new_life_resumes_the_run_and_pays_for_no_finished_work_twice(
     await world.generate()
     await world.sink.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
     last = world.sink.frames[-1]["seq"]
-    await abandon(world)
+    await world.die()
     gate.release()
     await world.live()
     resumed = await world.sink.expect("run_resumed")
@@ -518,7 +363,7 @@ async def test_a_new_life_asks_for_no_file_when_all_are_finished(world: World) -
     await world.live()
     await world.generate()
     await world.sink.expect("file_end", 2)
-    await abandon(world)
+    await world.die()
     gate.release()
     await world.live()
     await world.sink.expect("generation_complete")
@@ -550,7 +395,7 @@ async def test_a_project_that_died_too_often_ends_its_run_with_the_reason(world:
     await world.live()
     await world.generate()
     await world.sink.expect("file_start")
-    await abandon(world)
+    await world.die()
     await world.live("It died three times.")
     error = await world.sink.expect("error")
     assert error["data"] == {"message": "It died three times.", "code": "actor_crashed"}

@@ -14,6 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from actors import events as ev
@@ -21,7 +22,7 @@ from actors.database import connect
 from actors.errors import Fenced
 from actors.events import RunState, decode_data
 from actors.feed import Feed
-from actors.journal import MAX_UNWRITTEN_BYTES, UNCLEAN_GAP, Journal
+from actors.journal import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_EVENTS, UNCLEAN_GAP, Journal
 from actors.postgres import EmbeddedPostgres
 from actors.state import OpenFile, ProjectState, apply
 from actors.store import Store
@@ -31,12 +32,12 @@ from tests.support.log import log_line
 from tests.support.postgres import wait_until_blocked
 
 PROJECT = "p-1"
-MARKER = b'{"type":"marker","data":{},"seq":0}'
+MARKER = b'{"type":"marker","data":{},"seq":%d}'
 DESIGNING = ev.StateChange(state=RunState.DESIGNING_PHASE)
 
 
 class Owner:
-    """A journal over a store and a feed of its own, and how often it was told of another owner."""
+    """A journal over a store and a feed of its own, and what it was told of their end."""
 
     def __init__(self, database_url: str, feed_path: Path) -> None:
         self._database_url = database_url
@@ -44,6 +45,7 @@ class Owner:
         self.store = Store(database_url)
         self.fenced = 0
         self.was_told = asyncio.Event()
+        self.was_broken = asyncio.Event()
         self.journal: Journal
         self.feed: Feed
 
@@ -52,7 +54,12 @@ class Owner:
         self.feed = Feed(self._feed_path, PROJECT, claim.epoch)
         await self.feed.open(claim.state.last_seq)
         self.journal = Journal(
-            self.store, self.feed, claim.state, claim.epoch, on_fenced=self._note_fenced
+            self.store,
+            self.feed,
+            claim.state,
+            claim.epoch,
+            on_fenced=self._note_fenced,
+            on_broken=self.was_broken.set,
         )
         return self
 
@@ -74,6 +81,7 @@ class World:
         self.sink = sink
         self._feed_path = feed_path
         self.owners: list[Owner] = []
+        self._markers = 0
 
     async def owner(self) -> Owner:
         owner = Owner(self.database_url, self._feed_path)
@@ -117,11 +125,10 @@ class World:
 
     async def published(self, owner: Owner) -> list[dict[str, Any]]:
         """Return every frame that was published before this call."""
-        before = sum(frame["type"] == "marker" for frame in self.sink.frames)
-        owner.feed.publish(0, MARKER)
-        await self.sink.until(
-            lambda _: sum(f["type"] == "marker" for f in self.sink.frames) > before
-        )
+        self._markers += 1
+        marker = {"type": "marker", "data": {}, "seq": -self._markers}
+        owner.feed.publish(0, MARKER % -self._markers)
+        await self.sink.until(lambda frame: frame == marker)
         return [frame for frame in self.sink.frames if frame["type"] != "marker"]
 
     async def durable(self, seq: int) -> None:
@@ -171,7 +178,7 @@ def line(text: str) -> ev.SandboxLog:
     return ev.SandboxLog(stream="stdout", line=text)
 
 
-async def finished(*tasks: asyncio.Task[None]) -> None:
+async def finished(*tasks: asyncio.Task[Any]) -> None:
     """Wait for the end of tasks, however they end."""
     async with asyncio.timeout(WAIT_SECONDS):
         await asyncio.wait(tasks)
@@ -326,6 +333,46 @@ async def test_recorders_at_once_take_turns_in_the_order_of_their_calls(world: W
     assert fold(frames) == await world.saved_state()
 
 
+async def test_recording_returns_the_number_under_which_the_barrier_is_saved(
+    world: World,
+) -> None:
+    owner = await world.owner()
+    async with world.row_held():
+        recordings = [
+            asyncio.create_task(owner.journal.record(line("log"), DESIGNING)),
+            asyncio.create_task(owner.journal.record(ev.DepsInstalled())),
+        ]
+        await world.blocked()
+        owner.journal.note(line("between"))
+    assert await asyncio.gather(*recordings) == [2, 4]
+    frames = await world.published(owner)
+    assert types(frames) == ["sandbox_log", "state_change", "sandbox_log", "deps_installed"]
+
+
+async def test_lines_of_a_log_are_left_out_while_postgresql_does_not_keep_up_and_nothing_else_is(
+    world: World,
+) -> None:
+    owner = await world.owner()
+    count = MAX_UNWRITTEN_EVENTS + 100
+    with log_line("actors.journal", "lines of its sandbox's log were left out") as complaint:
+        async with world.row_held():
+            recording = asyncio.create_task(owner.journal.record(DESIGNING))
+            await world.blocked()
+            for number in range(count):
+                owner.journal.note(line(str(number)))
+            owner.journal.note(chunk("a", "text"))
+        await recording
+    assert len(complaint.records) == 1
+    await owner.journal.close()
+    frames = await world.published(owner)
+    lines = [frame["data"]["line"] for frame in frames if frame["type"] == "sandbox_log"]
+    assert lines == [str(number) for number in range(len(lines))]
+    assert MAX_UNWRITTEN_EVENTS <= len(lines) < count
+    assert types(frames)[-1] == "file_chunk"
+    assert numbers(frames) == list(range(1, len(frames) + 1))
+    assert fold(frames) == await world.saved_state()
+
+
 async def test_after_a_crash_the_numbers_that_viewers_may_have_seen_are_left_out(
     world: World,
 ) -> None:
@@ -355,6 +402,21 @@ async def test_cancelling_the_recorder_during_a_commit_loses_nothing(world: Worl
     assert comparable(owner.journal.state) == await world.saved_state()
 
 
+async def test_settled_means_that_what_a_cancelled_recorder_began_is_saved_and_in_the_state(
+    world: World,
+) -> None:
+    owner = await world.owner()
+    async with world.row_held():
+        recording = asyncio.create_task(owner.journal.record(DESIGNING))
+        await world.blocked()
+        recording.cancel()
+        await finished(recording)
+        settling = asyncio.create_task(owner.journal.settled())
+    await settling
+    assert await world.saved() == [1]
+    assert owner.journal.state.state is RunState.DESIGNING_PHASE
+
+
 async def test_cancelling_a_recorder_that_waits_for_its_turn_loses_nothing(world: World) -> None:
     owner = await world.owner()
     async with world.row_held():
@@ -376,7 +438,7 @@ async def test_the_feed_and_the_database_tell_the_same_story_whatever_is_cancell
 ) -> None:
     rng = random.Random(seed)
     owner = await world.owner()
-    pending: list[asyncio.Task[None]] = []
+    pending: list[asyncio.Task[Any]] = []
     for event in history(rng):
         recording = asyncio.create_task(owner.journal.record(event))
         await turns(1 + rng.randrange(3))  # it has begun, so it will be recorded
@@ -441,6 +503,33 @@ async def test_an_owner_learns_of_its_successor_by_what_it_saves_on_its_own(worl
     assert complaint.records == []
     assert await world.saved() == []
     assert heir.fenced == 0
+
+
+async def test_an_event_that_postgresql_refuses_for_good_ends_this_life_unseen(
+    world: World,
+) -> None:
+    owner = await world.owner()
+    await owner.journal.record(DESIGNING)
+    absurd = ev.Usage(
+        purpose="plan", model="m", prompt_tokens=2**63, completion_tokens=0, cost_usd=None
+    )
+    with pytest.raises(asyncpg.DataError):
+        await owner.journal.record(absurd)
+    assert owner.was_broken.is_set()
+    assert owner.fenced == 0
+    assert await world.saved() == [1]
+    assert types(await world.published(owner)) == ["state_change"]
+
+
+async def test_an_event_that_cannot_be_encoded_changes_nothing(world: World) -> None:
+    owner = await world.owner()
+    with pytest.raises(TypeError):
+        await owner.journal.record(ev.FileEnd(path="a", content="\ud800"))
+    await owner.journal.record(DESIGNING)
+    frames = await world.published(owner)
+    assert numbers(frames) == [1]
+    assert fold(frames) == comparable(owner.journal.state)
+    assert fold(frames) == await world.saved_state()
 
 
 async def test_without_postgresql_a_recorder_waits_and_goes_on_with_nothing_skipped(

@@ -1,0 +1,127 @@
+"""A sandbox in memory: an engine that holds one container, and the adapter that speaks to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from actors.errors import InstallFailed, SandboxUnavailable, ServerFailed
+from actors.sandbox.archive import check_paths
+from actors.sandbox.base import SandboxStatus, StartedSandbox
+
+URL = "http://127.0.0.1:3000/"
+
+
+@dataclass(kw_only=True)
+class Container:
+    """What a container holds, and whether it runs."""
+
+    id: str
+    files: dict[str, str] = field(default_factory=dict)
+    is_running: bool = True
+    is_serving: bool = False
+
+
+class MemoryEngine:
+    """Outlives every adapter, as Docker does. `problem` is what each call raises meanwhile."""
+
+    def __init__(self) -> None:
+        self.container: Container | None = None
+        self.problem: Exception | None = None
+        self.containers_made = 0
+        self.writes: list[set[str]] = []  # the paths of each write that was carried out
+        self.installs = 0  # that were carried out
+
+    def lose_container(self) -> None:
+        """Do what `docker rm -f` does behind the service's back."""
+        self.container = None
+
+
+class MemorySandbox:
+    """An adapter of the sandbox port, with a `MemoryEngine` where Docker would be."""
+
+    kind = "memory"
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    def _check(self) -> None:
+        if self._engine.problem is not None:
+            raise self._engine.problem
+
+    def _running(self) -> Container:
+        self._check()
+        container = self._engine.container
+        if container is None or not container.is_running:
+            raise SandboxUnavailable("The sandbox's container is gone; generate again.")
+        return container
+
+    async def start(self) -> StartedSandbox:
+        self._check()
+        engine = self._engine
+        is_fresh = engine.container is None
+        if engine.container is None:
+            engine.containers_made += 1
+            engine.container = Container(id=f"container-{engine.containers_made}")
+        engine.container.is_running = True
+        return StartedSandbox(container_id=engine.container.id, is_fresh=is_fresh)
+
+    async def write_files(self, files: Mapping[str, str]) -> None:
+        check_paths(files)
+        self._running().files.update(files)
+        self._engine.writes.append(set(files))
+
+    async def delete_files(self, paths: Sequence[str]) -> None:
+        check_paths(paths)
+        container = self._running()
+        for path in paths:
+            container.files.pop(path, None)
+
+    async def install_dependencies(self) -> None:
+        """Install nothing, from a manifest that must at least be JSON."""
+        manifest = self._running().files.get("package.json")
+        if manifest is None:
+            return
+        try:
+            json.loads(manifest)
+        except ValueError as error:
+            raise InstallFailed("package.json is not JSON.", output=(str(error),)) from error
+        self._engine.installs += 1
+
+    async def start_dev_server(self) -> str:
+        container = self._running()
+        if not container.files:
+            raise ServerFailed("There is nothing to serve.")
+        container.is_serving = True
+        return URL
+
+    async def status(self) -> SandboxStatus:
+        self._check()
+        container = self._engine.container
+        if container is None:
+            return SandboxStatus(kind=self.kind, health="absent")
+        if not container.is_running:
+            return SandboxStatus(kind=self.kind, health="stopped", container_id=container.id)
+        if not container.is_serving:
+            return SandboxStatus(kind=self.kind, health="running", container_id=container.id)
+        return SandboxStatus(
+            kind=self.kind, health="serving", container_id=container.id, preview_url=URL
+        )
+
+    async def logs(self, limit: int) -> list[tuple[str, str]]:
+        """Return nothing: what runs here says nothing."""
+        return []
+
+    async def stop(self) -> None:
+        self._check()
+        if self._engine.container is not None:
+            self._engine.container.is_running = False
+            self._engine.container.is_serving = False
+
+    async def remove(self) -> None:
+        self._check()
+        self._engine.container = None
+
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""

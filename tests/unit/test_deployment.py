@@ -1,0 +1,176 @@
+"""The deployment over a sandbox in memory: only what has changed is done, and failures are few."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.errors import InstallFailed, SandboxUnavailable
+from actors.generation.deployment import MANIFESTS, Deployment, manifest_digest
+from actors.sandbox.base import StartedSandbox
+from tests.support.sandbox import URL, MemoryEngine, MemorySandbox
+
+APP = {"index.html": "<h1>Hello</h1>\n", "package.json": '{"name": "app"}'}
+CHANGED = {"index.html": "<h1>Bye</h1>\n"}
+
+
+@pytest.fixture
+def engine() -> MemoryEngine:
+    return MemoryEngine()
+
+
+@pytest.fixture
+def deployment(engine: MemoryEngine) -> Deployment:
+    return Deployment(lambda: MemorySandbox(engine))
+
+
+def held(engine: MemoryEngine) -> dict[str, str]:
+    """The files in the container."""
+    assert engine.container is not None
+    return engine.container.files
+
+
+async def deploy(deployment: Deployment, files: dict[str, str]) -> None:
+    """Bring the sandbox to these files, as a run does."""
+    await deployment.ready()
+    await deployment.write(files)
+    if deployment.needs_install(files):
+        await deployment.install(files)
+    if not deployment.is_serving:
+        assert await deployment.serve() == URL
+
+
+async def test_only_changed_files_are_written(deployment: Deployment, engine: MemoryEngine) -> None:
+    await deploy(deployment, APP)
+    await deploy(deployment, APP)
+    await deploy(deployment, APP | CHANGED)
+    assert engine.writes == [set(APP), set(CHANGED)]
+    assert held(engine) == APP | CHANGED
+
+
+async def test_only_a_changed_manifest_is_installed_again_and_then_served_again(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    assert not deployment.needs_install(APP | CHANGED)
+    changed = APP | {"package.json": '{"name": "other"}'}
+    assert deployment.needs_install(changed)
+    await deployment.write(changed)
+    await deployment.install(changed)
+    assert not deployment.is_serving
+    assert engine.installs == 2
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_every_manifest_counts_by_its_name_and_its_text(name: str) -> None:
+    digests = [
+        manifest_digest(files) for files in ({}, {name: ""}, {name: "{}"}, {f"a/{name}": ""})
+    ]
+    assert len(set(digests[:3])) == 3
+    assert digests[3] == digests[0]
+
+
+async def test_a_container_that_vanished_is_made_anew_with_every_file(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    engine.lose_container()
+    await deploy(deployment, APP | CHANGED)
+    assert engine.containers_made == 2
+    assert engine.writes[1:] == [set(APP)]
+    assert held(engine) == APP | CHANGED
+    assert engine.installs == 2
+    assert deployment.is_serving
+
+
+async def test_a_container_is_made_anew_only_once_and_by_the_next_run_again(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    class Losing(MemorySandbox):
+        """Its container is lost again as soon as it runs."""
+
+        async def start(self) -> StartedSandbox:
+            started = await super().start()
+            engine.lose_container()
+            return started
+
+    losing = Deployment(lambda: Losing(engine))
+    await losing.ready()
+    with pytest.raises(SandboxUnavailable):
+        await losing.write(APP)
+    assert engine.containers_made == 2
+    await deploy(deployment, APP)
+    assert held(engine) == APP
+
+
+async def test_a_failed_install_is_repeated_but_what_is_written_is_known(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    broken = APP | {"package.json": "{"}
+    await deployment.ready()
+    await deployment.write(broken)
+    for _ in range(2):
+        assert deployment.needs_install(broken)
+        with pytest.raises(InstallFailed):
+            await deployment.install(broken)
+    await deploy(deployment, APP)
+    assert engine.writes == [set(broken), {"package.json"}]
+    assert engine.containers_made == 1
+    assert engine.installs == 1
+
+
+async def test_a_sandbox_that_fails_in_an_install_is_known_to_hold_nothing(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deployment.ready()
+    await deployment.write(APP)
+    engine.lose_container()
+    with pytest.raises(SandboxUnavailable):
+        await deployment.install(APP)
+    await deploy(deployment, APP)
+    assert engine.writes == [set(APP), set(APP)]
+
+
+async def test_a_start_that_failed_is_tried_afresh(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    engine.problem = SandboxUnavailable("No engine answers.")
+    with pytest.raises(SandboxUnavailable):
+        await deployment.ready()
+    engine.problem = None
+    deployment.begin()
+    assert (await deployment.ready()).is_fresh
+
+
+async def test_a_stop_leaves_no_knowledge_and_the_next_run_starts_the_same_container(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    await deployment.stop()
+    assert engine.container is not None
+    assert not engine.container.is_running
+    assert not deployment.is_serving
+    await deploy(deployment, APP)
+    assert engine.containers_made == 1
+
+
+async def test_a_stop_before_any_use_touches_only_a_sandbox_that_exists(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await MemorySandbox(engine).start()
+    assert engine.container is not None
+    await deployment.stop()
+    assert engine.container.is_running
+    await deployment.stop(exists=True)
+    assert not engine.container.is_running
+
+
+async def test_a_removal_that_failed_can_be_repeated(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    engine.problem = SandboxUnavailable("Docker is gone.")
+    with pytest.raises(SandboxUnavailable):
+        await deployment.remove()
+    engine.problem = None
+    await deployment.remove()
+    assert engine.container is None
