@@ -171,7 +171,7 @@ class Supervisor(BaseActor):
     @handles(m.Shutdown)
     def shut_down(self, message: m.Shutdown, sender: Any) -> None:
         self._shutdowns.append(addressed(message, sender))
-        self._begin_stop(message.deadline_seconds)
+        self._begin_stop(min(message.deadline_seconds, self.settings.shutdown_seconds))
 
     def _begin_stop(self, deadline_seconds: float) -> None:
         if self._stop_deadline is not None:

@@ -8,7 +8,6 @@ it, and the supervisor saves everything and ends the rest.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -153,14 +152,15 @@ class ActorSystem:
             await asyncio.wait([self._keeper])
         try:
             async with asyncio.timeout(deadline_seconds):
-                with contextlib.suppress(ActorsUnavailable):
-                    request = Shutdown(
-                        request_id=os.urandom(8).hex(),
-                        deadline_seconds=max(1.0, deadline_seconds - END_SECONDS),
-                    )
-                    await self.ask(request, deadline_seconds)
+                request = Shutdown(
+                    request_id=os.urandom(8).hex(),
+                    deadline_seconds=max(1.0, deadline_seconds - END_SECONDS),
+                )
+                await self.ask(request, deadline_seconds)
                 if self._process is not None:
                     await self._process.wait()
+        except ActorsUnavailable:
+            pass  # it is ending, or just being started: there is nothing that could be saved
         except TimeoutError:
             log.error("the actor system did not end in time")
         await self._end_process()

@@ -100,6 +100,7 @@ class World:
         self.engine: MemoryEngine | None = None
         self._number = 0
         self._sandbox_log: LogSink | None = None
+        self.agents: list[ProjectAgent] = []
         self.stores: list[Store] = []
         self.models: list[OpenRouterModel] = []
 
@@ -119,6 +120,7 @@ class World:
             office=self.desk,
         )
         self.desk.agent = agent
+        self.agents.append(agent)
         await agent.start(crash_reason)
 
     def _make_sandbox(self, on_log: LogSink) -> Sandbox:
@@ -269,6 +271,9 @@ async def world(
         if world.desk.agent is not None and not world.desk.left.is_set():
             world.desk.post(m.SaveAndStop())
             await world.has_left()
+        for agent in world.agents:  # those that died have left theirs open
+            if agent._feed is not None:
+                await agent._feed.close()
         for store in world.stores:
             await store.close()
         for model in world.models:
