@@ -1,8 +1,8 @@
 """The actor system's own process: starts admin and supervisor, guards them, cleans up after them.
 
-`python -m actors.system LIFELINE_FD` is started by the gateway, never imported by it. It has one
-thread and has imported what the actors need, so that every process forked from it shares those
-pages. It prints one line of JSON when the supervisor is ready, then guards:
+`python -m actors.system LIFELINE_FD READY_FD` is started by the gateway, never imported by it. It
+has one thread and has imported what the actors need, so that every process forked from it shares
+those pages. It writes one line of JSON to READY_FD when the supervisor is ready, then guards:
 
 - every process of the system is its descendant (it is their subreaper), so none can be missed;
 - when the admin or the supervisor ends without an orderly stop, it ends the rest and exits 1: the
@@ -49,8 +49,8 @@ END_SECONDS = 3.0  # for the processes, once the supervisor has finished an orde
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
-def main(lifeline_fd: int) -> int:
-    """Start the system, say so on stdout, and guard it until it ends."""
+def main(lifeline_fd: int, ready_fd: int) -> int:
+    """Start the system, say so, and guard it until it ends."""
     settings = Settings.read(os.environ)
     os.environ.setdefault("THESPLOG_FILE", str(settings.path("logs", "thespian.log")))
     configure_logging(settings)
@@ -65,7 +65,7 @@ def main(lifeline_fd: int) -> int:
     gc.freeze()  # the forked children then do not copy these pages when they collect
     try:
         ready = _start(lifeline_fd, verdict_writer)
-        print(orjson.dumps(ready).decode(), flush=True)
+        os.write(ready_fd, orjson.dumps(ready) + b"\n")
         _guard(lifeline_fd, verdict_reader, ready["pid"], settings.shutdown_seconds)
         return 0 if _is_orderly(verdict_reader) else 1
     except Exception:
@@ -157,4 +157,4 @@ def end_descendants() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

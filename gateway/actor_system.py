@@ -8,6 +8,7 @@ it, and the supervisor saves everything and ends the rest.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -51,6 +52,8 @@ class ActorSystem:
         self._inherited_fds = inherited_fds
         self._mailbox: Mailbox | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._ready: asyncio.StreamReader | None = None
+        self._ready_pipe: asyncio.ReadTransport | None = None
         self._lifeline: int | None = None
         self._keeper: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -74,24 +77,26 @@ class ActorSystem:
 
     async def _launch(self) -> None:
         reader, self._lifeline = os.pipe()
+        ready_reader, ready_writer = os.pipe()
+        self._ready, self._ready_pipe = await _read_pipe(ready_reader)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "actors.system",
                 str(reader),
+                str(ready_writer),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
                 env={**os.environ, **self._settings.environment(), "PYTHONPATH": _python_path()},
-                pass_fds=(reader, *self._inherited_fds),
+                pass_fds=(reader, ready_writer, *self._inherited_fds),
                 start_new_session=True,  # Ctrl-C in the terminal is for the gateway alone
             )
         finally:
             os.close(reader)
-        assert self._process.stdout is not None
+            os.close(ready_writer)
         try:
             async with asyncio.timeout(START_SECONDS):
-                line = await self._process.stdout.readline()
+                line = await self._ready.readline()
             ready = orjson.loads(line)
         except (TimeoutError, orjson.JSONDecodeError):
             await self._end_process()
@@ -118,6 +123,7 @@ class ActorSystem:
             assert self._process is not None
             launched_at = time.monotonic()
             status = await self._process.wait()
+            await self._all_gone(self._settings.shutdown_seconds)
             await self._disconnect()
             if status == 0:
                 log.info("the actor system was shut down by an admin message")
@@ -137,6 +143,16 @@ class ActorSystem:
             except (ServiceError, OSError) as error:
                 log.error("the actor system cannot be started: %s", error)
 
+    async def _all_gone(self, seconds: float) -> None:
+        """Wait until every process of the system has ended: each holds the ready pipe's other end.
+
+        Where the guard was killed the others still save; the next system must not meet them.
+        """
+        if self._ready is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._ready.read()
+
     async def _disconnect(self) -> None:
         if self._mailbox is not None:
             mailbox, self._mailbox = self._mailbox, None
@@ -144,6 +160,9 @@ class ActorSystem:
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+        if self._ready_pipe is not None:
+            self._ready_pipe.close()
+            self._ready_pipe = None
 
     async def stop(self, deadline_seconds: float) -> None:
         """Have everything saved and every process ended, by force at the deadline."""
@@ -170,7 +189,26 @@ class ActorSystem:
     async def _end_process(self) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(END_SIGNAL)
-            await self._process.wait()
+            try:
+                async with asyncio.timeout(END_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+            await self._all_gone(END_SECONDS)
+
+
+async def _read_pipe(reader: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
+    """Return a stream of what is written into a pipe of our own.
+
+    Not the process's stdout: asyncio's `Process.wait` of 3.11 also waits for the end of its pipes,
+    which the process's children keep open.
+    """
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb", buffering=0)
+    )
+    return stream, transport
 
 
 def _python_path() -> str:

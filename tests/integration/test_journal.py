@@ -272,6 +272,14 @@ async def test_chunks_of_different_files_are_never_merged(world: World) -> None:
     ]
 
 
+async def test_a_chunk_that_is_still_in_its_window_precedes_a_barrier(world: World) -> None:
+    owner = await world.owner()
+    owner.journal.note(chunk("a", "text"))
+    assert await owner.journal.record(ev.FileEnd(path="a", content="text")) == 2
+    assert types(await world.published(owner)) == ["file_chunk", "file_end"]
+    assert fold(await world.published(owner)) == await world.saved_state()
+
+
 async def test_an_event_between_two_chunks_keeps_its_place(world: World) -> None:
     owner = await world.owner()
     await owner.journal.record(ev.FileStart(path="a"), chunk("a", "1"), line("log"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -80,7 +81,13 @@ def modules() -> dict[str, Path]:
 def imports(module: str) -> frozenset[str]:
     """The modules that a module imports, wherever in its text; ours by their full name."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+    text = modules()[module].read_text(encoding="utf-8")
+    gc.disable()  # a finalizer that runs in the middle upsets the parser of CPython 3.11.7
+    try:
+        tree = ast.parse(text)
+    finally:
+        gc.enable()
+    for node in ast.walk(tree):
         match node:
             case ast.Import():
                 found |= {alias.name for alias in node.names}
