@@ -72,6 +72,7 @@ def main(lifeline_fd: int, ready_fd: int) -> int:
         log.exception("the actor system could not start")
         return 2
     finally:
+        signal.signal(END_SIGNAL, signal.SIG_IGN)  # another one must not break off the sweep
         end_descendants()
 
 

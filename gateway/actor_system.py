@@ -157,12 +157,15 @@ class ActorSystem:
         if self._mailbox is not None:
             mailbox, self._mailbox = self._mailbox, None
             await mailbox.close()
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
+        self._close_lifeline()
         if self._ready_pipe is not None:
             self._ready_pipe.close()
             self._ready_pipe = None
+
+    def _close_lifeline(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
     async def stop(self, deadline_seconds: float) -> None:
         """Have everything saved and every process ended, by force at the deadline."""
@@ -175,11 +178,12 @@ class ActorSystem:
                     request_id=os.urandom(8).hex(),
                     deadline_seconds=max(1.0, deadline_seconds - END_SECONDS),
                 )
-                await self.ask(request, deadline_seconds)
+                try:
+                    await self.ask(request, deadline_seconds)
+                except ActorsUnavailable:
+                    self._close_lifeline()  # which has everything saved as well
                 if self._process is not None:
                     await self._process.wait()
-        except ActorsUnavailable:
-            pass  # it is ending, or just being started: there is nothing that could be saved
         except TimeoutError:
             log.error("the actor system did not end in time")
         await self._end_process()

@@ -76,8 +76,10 @@ class System:
         assert not alive, f"left over: {alive}\n{self.settings.log_file.read_text()[-3000:]}"
 
     async def end(self) -> None:
+        """Stop it; nothing may be left, whatever the test did."""
         try:
             await self.actors.stop(STOP_SECONDS)
+            await self.gone(self.processes())
         finally:
             for process in self.processes():
                 with contextlib.suppress(psutil.Error):
