@@ -27,6 +27,7 @@ from thespian.actors import (  # isort: skip
     WatchMessage,
 )
 
+from actors.errors import InternalError
 from actors.messages import Failed, Request
 from actors.service_log import configure_logging
 from actors.settings import Settings
@@ -79,7 +80,12 @@ class BaseActor(Actor):  # type: ignore[misc]  # thespian has no types
         except Exception:
             log.exception("%s failed at %s", type(self).__name__, type(message).__name__)
             if isinstance(message, Request):
-                self.send(message.reply_to or sender, _internal_error(message))
+                failed = Failed(
+                    request_id=message.request_id,
+                    code=InternalError.code,
+                    message=str(InternalError()),
+                )
+                self.send(message.reply_to or sender, failed)
         return ThespianWatch(self.watched_fds)
 
     @handles(PoisonMessage)
@@ -94,14 +100,6 @@ class BaseActor(Actor):  # type: ignore[misc]  # thespian has no types
             log.warning("prctl: %s", os.strerror(ctypes.get_errno()))
         if os.getppid() != self._parent_pid:  # it ended before the call
             os._exit(1)
-
-
-def _internal_error(request: Request) -> Failed:
-    return Failed(
-        request_id=request.request_id,
-        code="internal_error",
-        message="Something went wrong inside the service; its log has the details.",
-    )
 
 
 __all__ = [

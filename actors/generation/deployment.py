@@ -67,7 +67,6 @@ class Deployment:
             await self._write_changed(files)
         except SandboxError as error:
             log.warning("the sandbox is started anew: %s", error)
-            self._forget()
             await self.ready()
             await self._write_changed(files)
 
