@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import signal
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,6 +30,8 @@ from actors.roster import Roster, addressed, key
 
 log = logging.getLogger(__name__)
 
+UNGUARDED_SECONDS = 8.0  # to save in, without gateway or guard; a kill leaves nothing for above 10
+LOOK_SECONDS = 1.0  # how often a supervisor that has ended looks whether its guard is there
 TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
 
 
@@ -59,7 +63,7 @@ class Supervisor(BaseActor):
         self._tick_seconds = min(TICK_SECONDS, max(0.05, settings.idle_seconds / 2))
         self._nurseries: dict[int, NurseryEntry] = {}
         self._nursery_number = 0
-        self._verdict_fd = -1
+        self._verdict_fd = self._guard_fd = -1
         self._shutdowns: list[m.Shutdown] = []
         self._stop_deadline: float | None = None
         self._has_ended = False
@@ -71,7 +75,8 @@ class Supervisor(BaseActor):
     def configure(self, message: m.ConfigureSupervisor, sender: Any) -> None:
         self.die_with_parent()
         self._verdict_fd = message.verdict_fd
-        self.watched_fds = [message.lifeline_fd, os.pidfd_open(message.guard_pid)]
+        self._guard_fd = os.pidfd_open(message.guard_pid)
+        self.watched_fds = [message.lifeline_fd, self._guard_fd]
         self.wakeupAfter(timedelta(seconds=self._tick_seconds))
         self._carry_out(self._roster.restock())
         self.send(sender, m.SupervisorReady(pid=os.getpid()))
@@ -166,7 +171,7 @@ class Supervisor(BaseActor):
         """Neither the lifeline nor the guard's descriptor is readable before its holder's end."""
         log.warning("the service around the actors is gone: saving every project")
         self.watched_fds = []
-        self._begin_stop(self.settings.shutdown_seconds / 2)
+        self._begin_stop(min(self.settings.shutdown_seconds / 2, UNGUARDED_SECONDS))
 
     @handles(m.Shutdown)
     def shut_down(self, message: m.Shutdown, sender: Any) -> None:
@@ -193,10 +198,21 @@ class Supervisor(BaseActor):
             )
             self.send(shutdown.reply_to, complete)
         self._has_ended = True
+        signal.signal(signal.SIGALRM, lambda *_: self._end_unguarded())
+        signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
         os.write(self._verdict_fd, b"\0")
         for nursery in self._nurseries.values():
             self.send(nursery.address, ActorExitRequest())
         self.actorSystemShutdown()
+
+    def _end_unguarded(self) -> None:
+        """Do the guard's work where it is gone: end the processes that Thespian does not.
+
+        It waits for ever for an actor that was just being born, or that stands still. What there
+        was to save is saved, and all processes are in one group: that of the admin's session.
+        """
+        if select.select([self._guard_fd], [], [], 0)[0]:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
 
     # --- effects ---------------------------------------------------------------------------------
 

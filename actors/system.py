@@ -9,7 +9,7 @@ those pages. It writes one line of JSON to READY_FD when the supervisor is ready
   gateway starts a fresh system;
 - when the gateway ends, the supervisor saves everything, and what is left after the deadline is
   killed;
-- when the guard itself is killed, the supervisor sees it and saves everything.
+- when the guard itself is killed, the supervisor sees it, saves everything and ends the rest.
 
 Exit status: 0 after an orderly stop, 1 after a crash, 2 when it could not start.
 """
@@ -36,7 +36,7 @@ from actors import wire
 from actors.messages import ConfigureSupervisor, SupervisorReady
 from actors.service_log import configure_logging
 from actors.settings import Settings
-from actors.supervisor import Supervisor
+from actors.supervisor import UNGUARDED_SECONDS, Supervisor
 
 from thespian.actors import ActorSystem  # isort: skip  # after wire, which sets its address
 
@@ -88,7 +88,12 @@ def _start(lifeline_fd: int, verdict_fd: int) -> dict[str, Any]:
     if not isinstance(answer, SupervisorReady):
         raise RuntimeError(f"the supervisor answered {answer!r}")
     host, port = supervisor.addressDetails.connectArgs[0]
-    return {"supervisor": f"{host}:{port}", "admin_port": admin_port, "pid": answer.pid}
+    return {
+        "supervisor": f"{host}:{port}",
+        "admin_port": admin_port,
+        "pid": answer.pid,
+        "group": os.getpgid(answer.pid),  # of all processes but this one: the admin's session
+    }
 
 
 def _guard(
@@ -104,7 +109,8 @@ def _guard(
     watched = [os.pidfd_open(supervisor_pid), os.pidfd_open(admin_pid)]
     ended, _, _ = select.select([*watched, verdict_reader, lifeline_fd], [], [])
     if ended == [lifeline_fd]:
-        ended, _, _ = select.select([*watched, verdict_reader], [], [], shutdown_seconds)
+        seconds = min(shutdown_seconds, UNGUARDED_SECONDS + 1)  # the supervisor ends before that
+        ended, _, _ = select.select([*watched, verdict_reader], [], [], seconds)
     if verdict_reader in ended:  # the admin ends last, after all others
         select.select(watched[1:], [], [], END_SECONDS)
 
