@@ -351,9 +351,7 @@ class ProjectAgent:
                 if last_words:
                     await self._record(*last_words)
                 await self._journal.close()
-                await self._store.mark_clean(
-                    self._project_id, self._epoch, self._state.last_seq
-                )
+                await self._store.mark_clean(self._project_id, self._epoch, self._state.last_seq)
         self._has_left = True
         with self._whatever_happens("close its connections"):
             await self._feed.close()

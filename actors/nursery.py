@@ -27,7 +27,6 @@ class Nursery(BaseActor):
     @handles(ConfigureNursery)
     def configure(self, message: ConfigureNursery, sender: Any) -> None:
         self._supervisor, self._number = message.supervisor, message.number
-        self.die_with_parent()
 
     @handles(BreedSpares)
     def breed(self, message: BreedSpares, sender: Any) -> None:

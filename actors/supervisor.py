@@ -20,6 +20,7 @@ from actors.actor import (
     ActorExitRequest,
     BaseActor,
     ChildActorExited,
+    Lineage,
     WakeupMessage,
     WatchMessage,
     handles,
@@ -73,7 +74,7 @@ class Supervisor(BaseActor):
 
     @handles(m.ConfigureSupervisor)
     def configure(self, message: m.ConfigureSupervisor, sender: Any) -> None:
-        self.die_with_parent()
+        Lineage().begin()
         self._verdict_fd = message.verdict_fd
         self._guard_fd = os.pidfd_open(message.guard_pid)
         self.watched_fds = [message.lifeline_fd, self._guard_fd]
