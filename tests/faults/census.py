@@ -77,13 +77,12 @@ def _children(pid: int) -> list[psutil.Process]:
     """Return the living children, oldest first."""
     with contextlib.suppress(psutil.Error):
         children = psutil.Process(pid).children()
-        return sorted(
-            (p for p in children if _is_alive(p)), key=lambda p: (p.create_time(), p.pid)
-        )
+        return sorted((p for p in children if is_alive(p)), key=lambda p: (p.create_time(), p.pid))
     return []
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Say whether a process has not ended; who is to collect it does not matter."""
     with contextlib.suppress(psutil.Error):
         return process.status() != psutil.STATUS_ZOMBIE
     return False

@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 import psutil
 
-from tests.faults.census import Census, in_words
+from tests.faults.census import Census, in_words, is_alive
 from tests.faults.place import Place
 from tests.faults.violation import Violation
 from tests.support.service import Service
@@ -113,8 +113,13 @@ class House:
         if not await self._until(lambda: not self.census.all()):
             raise Violation(f"left over after {GONE_SECONDS:.0f} s", *self._listed())
 
-    async def none_orphaned(self) -> None:
-        """Wait until every process hangs below the gateway; raises Violation where one does not."""
+    async def none_orphaned(self, killed: psutil.Process | None = None) -> None:
+        """Wait until every process hangs below the gateway; raises Violation where one does not.
+
+        `killed` has been sent SIGKILL, and may be alive for a moment.
+        """
+        if killed is not None:
+            await self._until(lambda: not is_alive(killed))
         if not await self._until(lambda: not self.census.outside(self.service.pid)):
             outside = self.census.outside(self.service.pid)
             raise Violation(

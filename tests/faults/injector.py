@@ -101,7 +101,7 @@ class Injector:
             self._stopped[process.pid] = process
             self._aftermath.create_task(self._resume_later(process, fault.stop_seconds))
         else:
-            self._aftermath.create_task(self._house.none_orphaned())
+            self._aftermath.create_task(self._house.none_orphaned(process))
 
     async def _victims(self, fault: Fault) -> list[tuple[str, psutil.Process]]:
         """Return those that a fault may meet, each with a name, in an order that does not vary."""

@@ -99,11 +99,17 @@ def lost_seconds(chronicle: Chronicle, journal: Sequence[Row]) -> float:
     last one that was durable. Raises Violation where more than one file's chunks were lost.
     """
     longest = 0.0
-    for before, after in pairwise(sorted({row.seq for row in journal} | chronicle.by_number.keys())):
+    for before, after in pairwise(
+        sorted({row.seq for row in journal} | chronicle.by_number.keys())
+    ):
         durable = after - UNCLEAN_GAP - 1
         if after - before < UNCLEAN_GAP // 2 or before <= durable:
             continue
-        lost = [seen for number, seen in sorted(chronicle.by_number.items()) if durable < number <= before]
+        lost = [
+            seen
+            for number, seen in sorted(chronicle.by_number.items())
+            if durable < number <= before
+        ]
         paths = {seen.frame["data"]["path"] for seen in lost if "path" in seen.frame["data"]}
         if len(paths) > 1:
             raise Violation("a crash cost more than one file", *(seen.text for seen in lost))
@@ -130,7 +136,9 @@ def check_state(name: str, state: ProjectState, told: Mapping[str, Any]) -> None
         raise Violation(f"{name} is not what the API reports (folded, reported)", wrong)
 
 
-def check_files(project_id: str, story: Story, told: ProjectState, texts: Mapping[str, str]) -> None:
+def check_files(
+    project_id: str, story: Story, told: ProjectState, texts: Mapping[str, str]
+) -> None:
     """Every file is, byte for byte, what the model wrote in the phase that finished it last."""
     if texts.keys() != told.files.keys():
         raise Violation(

@@ -186,9 +186,7 @@ class StoryModel:
             with self._lock:
                 self._streams.remove(stream)
 
-    async def _respond(
-        self, http: web.Request, stream: Stream, text: str
-    ) -> web.StreamResponse:
+    async def _respond(self, http: web.Request, stream: Stream, text: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
         await stream.send(response, text)
@@ -210,9 +208,7 @@ def _answer(story: Story, brief: Brief) -> str:
     if not brief.paths_to_write:
         return phase.plan_text()
     marker = free_marker(phase.files.values())
-    return "\n".join(
-        write_scof(path, phase.files[path], marker) for path in brief.paths_to_write
-    )
+    return "\n".join(write_scof(path, phase.files[path], marker) for path in brief.paths_to_write)
 
 
 def _event(data: object) -> bytes:

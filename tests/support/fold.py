@@ -68,9 +68,7 @@ class Fold:
         if type_ == "snapshot":
             self._take_snapshot(frame)
             return False
-        if type_ in ANSWERS or (
-            type_ == "error" and (self._awaits_snapshot or seq == self.cursor)
-        ):
+        if type_ in ANSWERS or (type_ == "error" and (self._awaits_snapshot or seq == self.cursor)):
             return False
         _require(not self._awaits_snapshot, frame, "a snapshot must come first")
         assert self.cursor is not None
