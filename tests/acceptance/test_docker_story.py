@@ -41,9 +41,7 @@ async def text_of(url: str) -> str:
 def environment(engine: DockerEngine, model: ScriptedOpenRouter) -> dict[str, str]:
     return {
         **model.environment,
-        "DOCKER_HOST": engine.url,
-        "CODEGEN_SANDBOX": "docker",
-        "CODEGEN_SANDBOX_IMAGE": engine.image,
+        **engine.environment,
         "CODEGEN_IDLE_SECONDS": "0.5",
     }
 

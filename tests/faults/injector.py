@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import psutil
 
+from tests.faults.containers import Containers
 from tests.faults.house import POLL_SECONDS, House
 from tests.faults.model import StoryModel
 from tests.faults.schedule import Fault, Kind, Way
@@ -33,8 +34,15 @@ SYSTEM = (Kind.SUPERVISOR, Kind.ADMIN, Kind.GUARD)
 class Injector:
     """`done` is how many faults have been carried out; `log` says which, when and to whom."""
 
-    def __init__(self, house: House, model: StoryModel, watchers: Sequence[Watcher]) -> None:
+    def __init__(
+        self,
+        house: House,
+        model: StoryModel,
+        watchers: Sequence[Watcher],
+        containers: Containers | None,
+    ) -> None:
         self._house = house
+        self._containers = containers
         self._model = model
         self._watchers = watchers
         self.done = 0
@@ -76,6 +84,8 @@ class Injector:
                 await self._meet_model(fault)
             case Kind.VIEWER:
                 await self._meet_viewer(fault)
+            case Kind.CONTAINER:
+                await self._meet_container(fault)
             case _:
                 await self._meet_process(fault)
 
@@ -197,6 +207,19 @@ class Injector:
         else:
             self._note(f"{fault}: {asked}")
 
+    async def _meet_container(self, fault: Fault) -> None:
+        assert self._containers is not None
+        projects = await _found(self._containers.running)
+        if not projects:
+            await self._meet_viewer(fault, "no container was running: ")
+            return
+        project_id = projects[fault.pick % len(projects)]
+        if fault.way is Way.STOP:
+            self._aftermath.create_task(self._containers.hold(project_id, fault.stop_seconds))
+        else:
+            await self._containers.kill(project_id)
+        self._note(f"{fault}: {project_id}")
+
     async def _meet_viewer(self, fault: Fault, why: str = "") -> None:
         watcher = self._watchers[fault.pick % len(self._watchers)]
         if fault.way is Way.STOP:
@@ -214,9 +237,11 @@ class Injector:
 async def _found(look: Callable[[], Awaitable[T]]) -> T:
     """Return what is found, or the last empty answer once there was time enough."""
     deadline = time.monotonic() + FIND_SECONDS
-    while not (found := await look()) and time.monotonic() < deadline:
+    while True:
+        found = await look()
+        if found or time.monotonic() > deadline:
+            return found
         await asyncio.sleep(POLL_SECONDS)
-    return found
 
 
 def _resume(process: psutil.Process) -> None:

@@ -99,21 +99,18 @@ def lost_seconds(chronicle: Chronicle, journal: Sequence[Row]) -> float:
     last one that was durable. Raises Violation where more than one file's chunks were lost.
     """
     longest = 0.0
-    for before, after in pairwise(
-        sorted({row.seq for row in journal} | chronicle.by_number.keys())
-    ):
+    shown_numbers = sorted(chronicle.by_number)
+    numbers = sorted({row.seq for row in journal}.union(shown_numbers))
+    for before, after in pairwise(numbers):
         durable = after - UNCLEAN_GAP - 1
         if after - before < UNCLEAN_GAP // 2 or before <= durable:
             continue
-        lost = [
-            seen
-            for number, seen in sorted(chronicle.by_number.items())
-            if durable < number <= before
-        ]
+        lost = [chronicle.by_number[seq] for seq in shown_numbers if durable < seq <= before]
         paths = {seen.frame["data"]["path"] for seen in lost if "path" in seen.frame["data"]}
         if len(paths) > 1:
             raise Violation("a crash cost more than one file", *(seen.text for seen in lost))
-        longest = max(longest, lost[-1].at - lost[0].at)
+        if lost:
+            longest = max(longest, lost[-1].at - lost[0].at)
     return longest
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults import invariants
 from tests.faults.chronicle import Chronicle
 from tests.faults.client import Client
+from tests.faults.containers import Containers
 from tests.faults.house import House
 from tests.faults.injector import Injector
 from tests.faults.model import StoryModel
@@ -29,15 +31,29 @@ LOG_LINES = 30
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a round that kept the contract can tell."""
+    """What rounds that kept the contract can tell."""
 
     faults: int
     seconds: float
     commands: int
+    requests: int
     sockets: int
     resyncs: int
-    requests: int
-    lost_seconds: float
+    lost_seconds: float  # the longest of all losses
+
+    def __str__(self) -> str:
+        return (
+            f"{self.faults} faults in {self.seconds:.0f} s, {self.commands} commands, "
+            f"{self.requests} model calls, {self.sockets} sockets, {self.resyncs} resyncs, "
+            f"at most {self.lost_seconds * 1000:.0f} ms of a file lost"
+        )
+
+    @classmethod
+    def together(cls, outcomes: Sequence[Outcome]) -> Outcome:
+        """Add rounds up."""
+        names = [item.name for item in dataclasses.fields(cls)]
+        sums = {name: sum(getattr(outcome, name) for outcome in outcomes) for name in names}
+        return cls(**sums | {"lost_seconds": max(outcome.lost_seconds for outcome in outcomes)})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +74,7 @@ class Stage:
     plan: Round
     house: House
     model: StoryModel
+    containers: Containers | None
     households: list[Household]
     injector: Injector
     began: float = field(default_factory=time.monotonic)
@@ -83,11 +100,13 @@ class RoundFailed(AssertionError):
     """The contract was broken; the text is the whole report."""
 
 
-async def play(
-    plan: Round, directory: Path, environment: Mapping[str, str] | None = None
-) -> Outcome:
-    """Play a round in an empty directory; raises RoundFailed. Ends everything that it started."""
-    async with _open_stage(plan, directory, environment or {}) as stage:
+async def play(plan: Round, directory: Path, engine: Mapping[str, str] | None = None) -> Outcome:
+    """Play a round in an empty directory; raises RoundFailed. Ends everything that it started.
+
+    `engine` is the environment of a Docker engine, for a plan that uses one.
+    """
+    assert plan.uses_docker is (engine is not None)
+    async with _open_stage(plan, directory, engine or {}) as stage:
         try:
             async with asyncio.timeout(ROUND_SECONDS):
                 return await _play(stage)
@@ -111,7 +130,7 @@ def _first(group: BaseExceptionGroup[Violation]) -> Violation:
 
 @contextlib.asynccontextmanager
 async def _open_stage(
-    plan: Round, directory: Path, environment: Mapping[str, str]
+    plan: Round, directory: Path, engine: Mapping[str, str]
 ) -> AsyncIterator[Stage]:
     model = StoryModel()
     model.start()
@@ -120,16 +139,19 @@ async def _open_stage(
         {
             **model.environment,
             "CODEGEN_IDLE_SECONDS": str(plan.idle_seconds),
-            **environment,
+            **engine,
         },
     )
+    containers = Containers(engine["DOCKER_HOST"], house.state_dir) if engine else None
     try:
         households = [_household(plan, project, house) for project in plan.projects]
         watchers = [watcher for household in households for watcher in household.watchers]
-        injector = Injector(house, model, watchers)
-        yield Stage(plan, house, model, households, injector)
+        injector = Injector(house, model, watchers, containers)
+        yield Stage(plan, house, model, containers, households, injector)
     finally:
         await house.end()
+        if containers is not None:
+            await containers.remove_all()
         model.stop()
 
 
@@ -240,25 +262,32 @@ async def _agreed(
     """
     deadline = time.monotonic() + AGREE_SECONDS
     while True:
-        journal = invariants.rows(await house.journal(household.project.id))
+        journal = await _journal(house, household)
         told = await house.project(household.project.id)
         newest = journal[-1].seq
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + AGREE_SECONDS):
-                for watcher in household.watchers:
-                    await watcher.until(lambda fold: (fold.cursor or 0) >= newest)
-        except TimeoutError:
-            raise Violation(
-                f"{watcher.name} is not shown event {newest}", journal[-1].text, *watcher.tail
-            ) from None
-        again = invariants.rows(await house.journal(household.project.id))
+        for watcher in household.watchers:
+            await _until_shown(watcher, journal[-1])
+        again = await _journal(house, household)
         cursors = {watcher.fold.state.last_seq for watcher in household.watchers}
         if again[-1].seq == newest and cursors == {newest}:
             return told, journal
         if time.monotonic() > deadline:
-            raise Violation(
-                f"{household.project.id}: the viewers are at {cursors}, the journal at {newest}"
-            )
+            raise Violation(f"{household.project.id}: viewers at {cursors}, journal at {newest}")
+
+
+async def _journal(house: House, household: Household) -> list[invariants.Row]:
+    return invariants.rows(await house.journal(household.project.id))
+
+
+async def _until_shown(watcher: Watcher, row: invariants.Row) -> None:
+    def has_seen(fold: Fold) -> bool:
+        return fold.cursor is not None and fold.cursor >= row.seq
+
+    try:
+        async with asyncio.timeout(AGREE_SECONDS):
+            await watcher.until(has_seen)
+    except TimeoutError:
+        raise Violation(f"{watcher.name} is not shown an event", row.text, *watcher.tail) from None
 
 
 async def _end(stage: Stage) -> None:
@@ -275,13 +304,18 @@ async def _end(stage: Stage) -> None:
             await house.shut_down()
         case Ending.TERM:
             await house.stop()
-    await house.all_gone()
-    house.check_nothing_left()
+    await _check_nothing_left(stage)
     await house.start()
     for project_id, told in before.items():
         again = await house.project(project_id)
         if {**again, "lastSeq": 0} != {**told, "lastSeq": 0}:
             raise Violation(f"{project_id} is another one after a restart", told, again)
     await house.stop()
-    await house.all_gone()
-    house.check_nothing_left()
+    await _check_nothing_left(stage)
+
+
+async def _check_nothing_left(stage: Stage) -> None:
+    await stage.house.all_gone()
+    stage.house.check_nothing_left()
+    if stage.containers is not None and (running := await stage.containers.running()):
+        raise Violation("containers were left running", running)

@@ -65,7 +65,7 @@ def _phase(story: int, number: int, is_in_container: bool) -> ScriptedPhase:
         "list.txt": _repeated,
         "styles/größe é.css": _unicode,
         f"data/long-{number}.json": _long,
-        f"empty-{number}.txt": lambda _: "",
+        f"empty-{number}.txt": _nothing,
     }
     paths = choose.sample(sorted(makers), choose.randint(1, 3))
     files = {"index.html": _lines(choose), **{path: makers[path](choose) for path in paths}}
@@ -79,6 +79,10 @@ def _phase(story: int, number: int, is_in_container: bool) -> ScriptedPhase:
         files=dict(items),
         is_last=False,
     )
+
+
+def _nothing(_: random.Random) -> str:
+    return ""
 
 
 def _lines(choose: random.Random) -> str:
