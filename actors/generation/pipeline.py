@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from actors import events as ev
-from actors.errors import ModelStreamBroken, OutputInvalid, PlanInvalid
+from actors.errors import ModelStreamBroken, OutputInvalid, PlanInvalid, SandboxUnavailable
 from actors.events import Event, RunState
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model, ModelFinished, ModelRequest, ModelText, ModelUsage
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_PLAN_TRIES = 3  # calls for one plan, when the answer cannot be used or breaks off
 MAX_IMPLEMENT_TRIES = 3  # calls for the files of one phase: the first, and two for what is missing
+MAX_SANDBOX_LOSSES = 3  # in one life of a run; the step that met one is taken again
 
 LoadFiles = Callable[[], Awaitable[dict[str, str]]]
 
@@ -48,6 +49,7 @@ class Pipeline:
         """Yield the run's events short of its completion; raises ServiceError when it fails."""
         self._deployment.begin()
         self._files = await self._load_files()
+        losses = 0
         while True:
             phase = self._current_phase()
             if phase is not None and phase.status is PhaseStatus.COMPLETE:
@@ -60,9 +62,15 @@ class Pipeline:
                 step = self._implement(phase)
             else:
                 step = self._deploy(phase)
-            async with aclosing(step):
-                async for event in step:
-                    yield event
+            try:
+                async with aclosing(step):
+                    async for event in step:
+                        yield event
+            except SandboxUnavailable as error:  # killed or removed by somebody, say
+                losses += 1
+                if losses > MAX_SANDBOX_LOSSES:
+                    raise
+                log.warning("the sandbox was lost, and is started anew: %s", error)
 
     def completion(self) -> tuple[Event, Event]:
         """Return what ends the run, once `events` has come to its end."""
