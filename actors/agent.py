@@ -31,16 +31,18 @@ from actors.feed import Feed
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model
 from actors.journal import Journal
+from actors.outage import Patience
 from actors.runner import AbortReason, Runner
 from actors.sandbox.base import LogSink, Sandbox
 from actors.settings import Settings
 from actors.state import ProjectState
-from actors.store import Claim, Store
+from actors.store import Store
+from actors.turns import Turns
 
 log = logging.getLogger(__name__)
 
 MAX_DESCRIPTION_CHARS = 20_000
-CLAIM_RETRY_SECONDS = 1.0  # while PostgreSQL is away
+SAVE_SECONDS = 5.0  # for each call that saves, when the service stops while PostgreSQL is away
 
 
 class Office(Protocol):
@@ -85,8 +87,8 @@ class ProjectAgent:
         self._runner: Runner | None = None
         self._epoch = 0
         self._started = asyncio.Event()  # claimed, or waiting for a database that is away
-        self._storage_problem: StorageUnavailable | None = None
-        self._turn = asyncio.Lock()
+        self._patience = Patience(self._storage_away, self._storage_back)
+        self._turns = Turns(self._store, self._patience.outage)
         self._has_left = False
 
     # --- coming ----------------------------------------------------------------------------------
@@ -96,10 +98,11 @@ class ProjectAgent:
 
         `crash_reason` ends an open run with that sentence instead.
         """
-        async with self._turn:
-            claim = await self._claim()
-            if claim is None:
-                return
+        async with self._turns.taken():
+            try:
+                claim = await self._patience.until_done(lambda: self._store.claim(self._project_id))
+            except StorageUnavailable:
+                return  # we had to leave before there was a database
             self._epoch = claim.epoch
             self._feed = Feed(self._settings.feed_socket, self._project_id, claim.epoch)
             self._journal = Journal(
@@ -107,12 +110,14 @@ class ProjectAgent:
                 self._feed,
                 claim.state,
                 claim.epoch,
+                patience=self._patience,
                 on_fenced=self._leave_fenced,
                 on_broken=self._office.crash,
             )
             self._runner = Runner(
                 journal=self._journal,
                 store=self._store,
+                patience=self._patience,
                 model=self._model,
                 deployment=self._deployment,
                 on_end=self._run_ended,
@@ -129,20 +134,14 @@ class ProjectAgent:
             await self._settle()
         log.info("%s: epoch %d, seq %d", self._project_id, self._epoch, self._state.last_seq)
 
-    async def _claim(self) -> Claim | None:
-        """Take the project over; None when there was no database until we had to leave."""
-        while not self._has_left:
-            try:
-                claim = await self._store.claim(self._project_id)
-            except StorageUnavailable as error:
-                log.warning("%s cannot be loaded: %s", self._project_id, error)
-                self._storage_problem = error
-                self._started.set()  # requests are answered with the problem meanwhile
-                await asyncio.sleep(CLAIM_RETRY_SECONDS)
-            else:
-                self._storage_problem = None
-                return claim
-        return None
+    def _storage_away(self, message: str) -> None:
+        self._started.set()  # requests are refused meanwhile
+        if self._feed is not None:
+            self._feed.storage_away(message)
+
+    def _storage_back(self) -> None:
+        if self._feed is not None:
+            self._feed.storage_back()
 
     @property
     def _state(self) -> ProjectState:
@@ -159,10 +158,12 @@ class ProjectAgent:
         """Carry out one message; a request is answered, whatever happens."""
         await self._started.wait()
         try:
-            if self._storage_problem is not None:
-                self._handle_without_storage(message, self._storage_problem)
+            if self._journal is None:
+                self._handle_unclaimed(message)
                 return
-            async with self._turn:
+            if isinstance(message, m.SaveAndStop):
+                self._patience.give_up_in(SAVE_SECONDS)
+            async with self._turns.taken(message):
                 if self._has_left:
                     self._hand_back(message)
                     return
@@ -178,15 +179,17 @@ class ProjectAgent:
             log.exception("%s failed at %s", self._project_id, type(message).__name__)
             self._refuse(message, "internal_error", "Something went wrong; see the service's log.")
 
-    def _handle_without_storage(self, message: m.Message, problem: StorageUnavailable) -> None:
+    def _handle_unclaimed(self, message: m.Message) -> None:
         """Answer while the project has not been loaded: there is nothing to save yet."""
         match message:
             case m.SaveAndStop():
                 self._has_left = True
+                self._patience.give_up_in(0)
                 self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
             case m.LeaveGranted():
                 self._office.leave()
             case _:
+                problem = self._patience.outage.problem or StorageUnavailable()
                 self._refuse(message, problem.code, str(problem))
 
     def _hand_back(self, message: m.Message) -> None:
@@ -200,6 +203,8 @@ class ProjectAgent:
     def _refuse(self, message: m.Message, code: str, sentence: str) -> None:
         if isinstance(message, m.PassivateProject):
             self._office.tell_supervisor(m.PassivationRefused(project_id=self._project_id))
+            if code == StorageUnavailable.code and self._journal is not None:
+                self._tell_idle()  # so that it is tried again
         if isinstance(message, m.Request):
             self._office.answer(
                 message, m.Failed(request_id=message.request_id, code=code, message=sentence)
@@ -217,6 +222,8 @@ class ProjectAgent:
             case m.PassivateProject():
                 if self._has_work:
                     raise ProjectBusy("The project has work to do.")
+                await self._stop_sandbox()  # takes its time
+                await self._store.ping()
                 await self._leave(ev.Hibernated())
             case m.RemoveProject():
                 await self._remove(message)
@@ -224,6 +231,7 @@ class ProjectAgent:
                 self._start_run()
             case m.SaveAndStop():
                 await self._stop_run(AbortReason.SHUTDOWN)
+                await self._stop_sandbox()
                 await self._leave()
             case _:
                 log.warning("%s ignores a %s", self._project_id, type(message).__name__)
@@ -298,12 +306,15 @@ class ProjectAgent:
         assert self._runner is not None
         if self._runner.is_active or self._has_left:
             return
+        self._tell_idle()
+        if self._has_work:
+            self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
+        else:
+            await self._store.release()
+
+    def _tell_idle(self) -> None:
         is_idle = not self._has_work
         self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=is_idle))
-        if is_idle:
-            await self._store.release()
-        else:
-            self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
 
     def _start_run(self) -> None:
         assert self._runner is not None
@@ -340,24 +351,29 @@ class ProjectAgent:
         self._office.answer(request, m.Done(request_id=request.request_id))
 
     async def _leave(self, *last_words: ev.Event, is_deleted: bool = False) -> None:
-        """Save, stop the sandbox, and ask the supervisor for leave to end this process."""
+        """Save, and ask the supervisor for leave to end this process."""
         assert self._journal is not None
         assert self._feed is not None
-        with self._whatever_happens("stop its sandbox"):
-            if not is_deleted:
-                await self._deployment.stop(exists=self._state.sandbox_container_id is not None)
+        is_saved = is_deleted
         if not is_deleted:
             with self._whatever_happens("save"):
                 if last_words:
                     await self._record(*last_words)
                 await self._journal.close()
-                await self._store.mark_clean(self._project_id, self._epoch)
+                await self._patience.until_done(
+                    lambda: self._store.mark_clean(self._project_id, self._epoch)
+                )
+                is_saved = True
         self._has_left = True
         with self._whatever_happens("close its connections"):
             await self._feed.close()
             await self._store.close()
             await self._model.close()
-        self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
+        self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id, is_saved=is_saved))
+
+    async def _stop_sandbox(self) -> None:
+        with self._whatever_happens("stop its sandbox"):
+            await self._deployment.stop(exists=self._state.sandbox_container_id is not None)
 
     @contextlib.contextmanager
     def _whatever_happens(self, purpose: str) -> Iterator[None]:

@@ -166,7 +166,7 @@ class Status(Answer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownComplete(Answer):
-    """The stop is over: `saved` projects left in order, `abandoned` ones did not in time.
+    """The stop is over: `saved` projects left in order, `abandoned` ones could not, or not in time.
 
     An abandoned project goes on from its journal, as after a crash.
     """
@@ -294,9 +294,13 @@ class PassivationRefused(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectGone(Message):
-    """Project actor -> supervisor: saved (or removed); answered by `LeaveGranted`."""
+    """Project actor -> supervisor: saved (or removed); answered by `LeaveGranted`.
+
+    At a stop while PostgreSQL is away the actor leaves in the end without having saved.
+    """
 
     project_id: str
+    is_saved: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

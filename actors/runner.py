@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 
 from actors import events as ev
-from actors.errors import Fenced, ServiceError
+from actors.errors import Fenced, ServiceError, StorageUnavailable
 from actors.events import RunState
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model
 from actors.generation.pipeline import Pipeline
-from actors.journal import Journal, patiently
+from actors.journal import Journal
+from actors.outage import Patience
 from actors.store import Store
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,14 @@ class Runner:
         *,
         journal: Journal,
         store: Store,
+        patience: Patience,
         model: Model,
         deployment: Deployment,
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
         self._journal = journal
         self._store = store
+        self._patience = patience
         self._model = model
         self._deployment = deployment
         self._on_end = on_end
@@ -88,7 +91,7 @@ class Runner:
         restored: list[ev.Event] = []
         if state.open_file is not None:
             path = state.open_file.path
-            former = await patiently(lambda: self._store.file_contents(state.project_id, [path]))
+            former = await self._file_contents([path])
             restored.append(ev.FileRestored(path=path, content=former.get(path)))
         await self._journal.record(*restored, *endings)
 
@@ -107,10 +110,14 @@ class Runner:
         await self._on_end()
 
     async def _fail(self, code: str, sentence: str) -> None:
-        with contextlib.suppress(Fenced):
+        with contextlib.suppress(Fenced, StorageUnavailable):  # the agent is leaving
             await self.close(
                 ev.ErrorRaised(message=sentence, code=code), ev.StateChange(state=RunState.ERROR)
             )
+
+    async def _file_contents(self, paths: Sequence[str] | None = None) -> dict[str, str]:
+        project_id = self._journal.state.project_id
+        return await self._patience.until_done(lambda: self._store.file_contents(project_id, paths))
 
     async def _carry_out(self) -> None:
         await self._open()
@@ -119,7 +126,7 @@ class Runner:
             state=state,
             model=self._model,
             deployment=self._deployment,
-            load_files=lambda: patiently(lambda: self._store.file_contents(state.project_id)),
+            load_files=self._file_contents,
         )
         async with aclosing(pipeline.events()) as events:
             async for event in events:

@@ -8,6 +8,7 @@ be repeated, even when the answer of its first try was lost after the commit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +22,9 @@ from actors.state import ProjectState
 __all__ = ["Claim", "JournalEntry", "Store", "StoredAnswer"]
 
 T = TypeVar("T")
+
+#: Deadline of a call that a request makes before it changes anything: it can still be refused.
+PROMPT_SECONDS = 3.0
 
 # Take the project over: a new epoch; answers it and whether the last owner left in order.
 _CLAIM = """
@@ -107,13 +111,19 @@ class Store:
             raise Fenced
 
     async def find_command(self, project_id: str, command_id: str) -> StoredAnswer | None:
-        """Return the answer that a command of this id got, for whoever repeats it."""
+        """Return the answer that a command of this id got, for whoever repeats it; promptly."""
         key = stored_text(command_id)
-        text = await self._run(lambda connection: connection.fetchval(_ANSWER, project_id, key))
+        text = await self._run(
+            lambda connection: connection.fetchval(_ANSWER, project_id, key), PROMPT_SECONDS
+        )
         if text is None:
             return None
         answer = from_column(text)
         return StoredAnswer(place=answer["place"], seq=answer["seq"])
+
+    async def ping(self) -> None:
+        """Make sure that PostgreSQL answers promptly."""
+        await self._run(lambda connection: connection.fetchval("SELECT 1"), PROMPT_SECONDS)
 
     async def file_contents(
         self, project_id: str, paths: Sequence[str] | None = None
@@ -144,20 +154,23 @@ class Store:
         """Let go of the connection for good."""
         await self.release()
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._turn:
-            with storage_errors(self._database_url):
+    async def _run(
+        self, work: Callable[[Connection], Awaitable[T]], seconds: float | None = None
+    ) -> T:
+        with storage_errors(self._database_url):
+            async with asyncio.timeout(seconds), self._turn:
                 if self._connection is not None:
-                    try:
-                        return await work(self._connection)
-                    except LOST:
-                        self._drop()
+                    with contextlib.suppress(*LOST):
+                        return await self._use(self._connection, work)
                 self._connection = await connect(self._database_url)
-                try:
-                    return await work(self._connection)
-                except LOST:
-                    self._drop()
-                    raise
+                return await self._use(self._connection, work)
+
+    async def _use(self, connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            return await work(connection)
+        except (*LOST, asyncio.CancelledError):  # cancelled, it may still be busy with the call
+            self._drop()
+            raise
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

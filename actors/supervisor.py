@@ -64,6 +64,7 @@ class Supervisor(BaseActor):
         self._stop_deadline: float | None = None
         self._has_ended = False
         self._saved = 0
+        self._unsaved = 0
 
     # --- start -----------------------------------------------------------------------------------
 
@@ -129,7 +130,9 @@ class Supervisor(BaseActor):
 
     @handles(m.ProjectGone)
     def note_leaving(self, message: m.ProjectGone, sender: Any) -> None:
-        self._saved += self._stop_deadline is not None
+        if self._stop_deadline is not None:
+            self._saved += message.is_saved
+            self._unsaved += not message.is_saved
         self._carry_out(self._roster.leaving(sender))
 
     @handles(m.ActorExited)
@@ -185,7 +188,7 @@ class Supervisor(BaseActor):
             self._end()
 
     def _end(self) -> None:
-        abandoned = self._roster.count
+        abandoned = self._roster.count + self._unsaved
         log.info("stopped: %d projects saved, %d abandoned", self._saved, abandoned)
         for shutdown in self._shutdowns:
             complete = m.ShutdownComplete(
