@@ -62,10 +62,11 @@ class Feed:
             "durable": self._durable,
             "pid": os.getpid(),
         }
-        transport.write(b"H %b\n" % orjson.dumps(hello))
-        self._transport = transport
+        lines = b"H %b\n" % orjson.dumps(hello)
         if self._storage_problem is not None:
-            self._tell_storage()
+            lines += self._storage_line()  # in one piece: between the two PostgreSQL would be back
+        transport.write(lines)
+        self._transport = transport
         return True
 
     async def _reconnect(self) -> None:
@@ -86,16 +87,16 @@ class Feed:
     def storage_away(self, message: str) -> None:
         """Say that PostgreSQL is away; repeated to whoever connects before it is back."""
         self._storage_problem = message
-        self._tell_storage()
+        self._write(self._storage_line())
 
     def storage_back(self) -> None:
         """Say that PostgreSQL is back."""
         self._storage_problem = None
-        self._tell_storage()
+        self._write(self._storage_line())
 
-    def _tell_storage(self) -> None:
+    def _storage_line(self) -> bytes:
         message = self._storage_problem
-        self._write(b"S %b\n" % orjson.dumps({} if message is None else {"message": message}))
+        return b"S %b\n" % orjson.dumps({} if message is None else {"message": message})
 
     def _write(self, line: bytes) -> None:
         if self._transport is None:

@@ -21,18 +21,20 @@ import orjson
 from actors.database import (
     CLOSE_SECONDS,
     CONNECT_OPTIONS,
-    CONNECT_SECONDS,
     LOST,
     Connection,
     address_errors,
     storage_errors,
 )
-from actors.errors import InvalidInput
+from actors.errors import InvalidInput, StorageUnavailable
+from actors.outage import Outage
 from actors.projections import LOAD
 from actors.records import read_text, state_from_row, stored_text
 from actors.state import FileInfo, ProjectState
 
 MAX_CONNECTIONS = 8
+#: Deadline of one answer, connecting included: who asks here can be told to try again.
+READ_SECONDS = 5.0
 MAX_PAGE_ROWS = 200
 #: Files that `all_contents` holds in memory at once.
 CONTENTS_AT_ONCE = 20
@@ -98,11 +100,17 @@ class ProjectPage:
 
 
 class Reader:
-    """Reads over a small pool, made at the first call. Every method raises StorageUnavailable."""
+    """Reads over a small pool, made at the first call. Every method raises StorageUnavailable.
+
+    It does so within `READ_SECONDS`, however many wait for a connection: once a call has found
+    PostgreSQL away, nobody waits behind those that are stuck.
+    """
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._places = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._outage = Outage()
 
     async def state(self, project_id: str) -> ProjectState | None:
         """Return the project as its journal has it, or None for an unknown one."""
@@ -173,11 +181,12 @@ class Reader:
 
         Holds one connection of the pool until it is exhausted or closed.
         """
-        with storage_errors(self._database_url):
-            async with self._connected() as connection, connection.transaction(readonly=True):
-                rows = connection.cursor(_CONTENTS, project_id, prefetch=CONTENTS_AT_ONCE)
-                async for row in rows:
-                    yield read_text(row["file_path"]), row["content"].decode()
+        async with self._place():
+            with storage_errors(self._database_url):
+                async with self._connected() as connection, connection.transaction(readonly=True):
+                    rows = connection.cursor(_CONTENTS, project_id, prefetch=CONTENTS_AT_ONCE)
+                    async for row in rows:
+                        yield read_text(row["file_path"]), row["content"].decode()
 
     async def open_projects(self) -> list[str]:
         """Return the projects with an open run or a queued command: to be revived at start."""
@@ -209,18 +218,40 @@ class Reader:
         return rows[0] if rows else None
 
     async def _rows(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        try:
+            async with self._place():
+                with storage_errors(self._database_url):
+                    async with asyncio.timeout(READ_SECONDS):
+                        rows = await self._fetch(sql, arguments)
+        except StorageUnavailable as problem:
+            self._outage.begin(problem)
+            raise
+        self._outage.end()
+        return rows
+
+    async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:
         """Run one statement; connections that died since they were last used are passed over."""
-        with storage_errors(self._database_url):
-            for spare in range(MAX_CONNECTIONS, -1, -1):
+        for spare in range(MAX_CONNECTIONS, -1, -1):
+            try:
                 async with self._connected() as connection:
-                    try:
-                        return list(await connection.fetch(sql, *arguments))
-                    except LOST as error:
-                        with contextlib.suppress(asyncpg.InterfaceError):  # it is closed already
-                            connection.terminate()
-                        if isinstance(error, TimeoutError) or not spare or self._pool is None:
-                            raise
+                    return list(await connection.fetch(sql, *arguments))
+            except LOST as error:
+                if isinstance(error, TimeoutError) or not spare or self._pool is None:
+                    raise
         raise AssertionError("the last try returns or raises")
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Wait for one of the connections, while PostgreSQL is not known to be away."""
+        if self._places.locked():
+            async with self._outage.unless_away():
+                await self._places.acquire()
+        else:
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
@@ -231,13 +262,17 @@ class Reader:
                 min_size=0,
                 max_size=MAX_CONNECTIONS,
                 reset=_leave_as_it_is,
-                **CONNECT_OPTIONS,
+                **{**CONNECT_OPTIONS, "timeout": READ_SECONDS, "command_timeout": READ_SECONDS},
             )
         pool = await self._pool  # nothing is connected yet, so this neither waits nor fails
         with address_errors():
-            connection = await pool.acquire(timeout=CONNECT_SECONDS)
+            connection = await pool.acquire(timeout=READ_SECONDS)
         try:
             yield connection
+        except (*LOST, asyncio.CancelledError):  # cancelled, it may still be busy
+            with contextlib.suppress(asyncpg.InterfaceError):  # it is closed already
+                connection.terminate()
+            raise
         finally:
             await pool.release(connection)
 

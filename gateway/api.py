@@ -5,6 +5,7 @@ Reading goes to PostgreSQL and wakes nobody; commands go to the actor system.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -62,8 +63,9 @@ async def status(request: web.Request) -> web.Response:
     """Tell everything that an operator asks first; a part that does not answer is null."""
     context = request.app[CONTEXT]
     settings = context.settings
-    projects, is_database_ok = await _project_counts(context)
-    actors = await _actors_status(context)
+    (projects, is_database_ok), actors = await asyncio.gather(
+        _project_counts(context), _actors_status(context)
+    )
     return _json(
         {
             "version": version("codegen-agents"),

@@ -145,7 +145,7 @@ async def test_a_request_before_the_first_claim_is_told_that_the_database_is_awa
     world: World,
 ) -> None:
     world.model.add_phase("Base", SITE, last=True)
-    with log_line("actors.agent", "cannot be loaded") as waits:
+    with log_line("actors.outage", "Waiting for it") as waits:
         async with world.database_away():
             life = asyncio.create_task(world.live())
             await waits.logged()
@@ -163,7 +163,7 @@ async def test_a_request_before_the_first_claim_is_told_that_the_database_is_awa
 
 
 async def test_an_agent_that_could_not_claim_its_project_leaves_at_once(world: World) -> None:
-    with log_line("actors.agent", "cannot be loaded") as waits:
+    with log_line("actors.outage", "Waiting for it") as waits:
         async with world.database_away():
             life = asyncio.create_task(world.live())
             await waits.logged()

@@ -23,6 +23,7 @@ from actors.errors import Fenced
 from actors.events import RunState, decode_data
 from actors.feed import Feed
 from actors.journal import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_EVENTS, UNCLEAN_GAP, Journal
+from actors.outage import Patience
 from actors.postgres import EmbeddedPostgres
 from actors.state import OpenFile, ProjectState, apply
 from actors.store import Store
@@ -53,11 +54,13 @@ class Owner:
         claim = await self.store.claim(PROJECT)
         self.feed = Feed(self._feed_path, PROJECT, claim.epoch)
         await self.feed.open(claim.state.last_seq)
+        self.patience = Patience(self.feed.storage_away, self.feed.storage_back)
         self.journal = Journal(
             self.store,
             self.feed,
             claim.state,
             claim.epoch,
+            patience=self.patience,
             on_fenced=self._note_fenced,
             on_broken=self.was_broken.set,
         )
@@ -547,7 +550,7 @@ async def test_without_postgresql_a_recorder_waits_and_goes_on_with_nothing_skip
     await owner.journal.record(DESIGNING)
     await asyncio.to_thread(postgres.stop)
     try:
-        with log_line("actors.journal", "again in") as waiting:
+        with log_line("actors.outage", "Waiting for it") as waiting:
             owner.journal.note(chunk("a", "1"))
             recording = asyncio.create_task(owner.journal.record(ev.DepsInstalled()))
             await waiting.logged()
@@ -577,7 +580,7 @@ async def test_what_was_written_on_its_own_while_postgresql_was_away_is_saved_to
     owner = await world.owner()
     await asyncio.to_thread(postgres.stop)
     try:
-        with log_line("actors.journal", "again in") as waiting:
+        with log_line("actors.outage", "Waiting for it") as waiting:
             owner.journal.note(line("one"))
             await waiting.logged()
             owner.journal.note(line("two"))

@@ -211,7 +211,7 @@ class World:
     @contextlib.asynccontextmanager
     async def database_away_for_a_call(self) -> AsyncIterator[None]:
         """Take the database away, do what is inside, and give it back once a call has failed."""
-        with log_line("actors.journal", "again in") as call_failed:
+        with log_line("actors.outage", "Waiting for it") as call_failed:
             async with self.database_away():
                 yield
                 await call_failed.logged()

@@ -21,7 +21,7 @@ LAYERS = (
     ("paths", "messages", "events", "state", "effects"),
     ("records", "snapshot", "projections"),
     ("service_log", "wire", "bridge", "actor"),
-    ("outage", "database", "store", "reader", "postgres_user", "postgres"),
+    ("outage", "database", "store", "reader", "postgres_user", "postgres_processes", "postgres"),
     ("feed",),
     ("journal",),
     ("generation.model", "sandbox.base"),  # the ports
