@@ -23,6 +23,7 @@ from gateway.client.socket import ProjectSocket
 from gateway.client.terminal import Painter
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+ALWAYS_SHOWN = ("snapshot", "accepted", "storage_unavailable", "storage_restored")
 CANCEL_SECONDS = 10.0  # the service confirms within a second; then it is left alone
 
 
@@ -146,7 +147,7 @@ class _Generation:
 
     def _lines(self, type_: str, data: dict[str, Any]) -> list[str]:
         """Return what a frame adds; other runs of the project are not shown."""
-        if not self._run.is_running and type_ not in ("snapshot", "accepted"):
+        if not self._run.is_running and type_ not in ALWAYS_SHOWN:
             return []
         lines = self._display.see(type_, data, time.monotonic())
         if type_ == "accepted":

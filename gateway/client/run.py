@@ -41,6 +41,8 @@ class RunFollower:
     def see(self, frame: Frame) -> bool:
         """Take one frame; return False for one that was seen before a reconnect."""
         kind, data, seq = frame["type"], frame["data"], frame["seq"]
+        if kind in ("storage_unavailable", "storage_restored"):
+            return True  # of this moment, without a number
         if kind == "snapshot":
             self.last_seq = data["lastSeq"]
             self._see_snapshot(data)

@@ -27,6 +27,7 @@ export function emptyProject(id) {
     model: "",
     isDemo: false,
     notice: null,
+    outage: null, // why PostgreSQL is away
     log: [],
   };
 }
@@ -118,6 +119,12 @@ const HANDLERS = {
   phase_completed(project) {
     if (currentPhase(project)) currentPhase(project).status = "complete";
     project.previewVersion += 1;
+  },
+  storage_unavailable(project, data) {
+    project.outage = data.message;
+  },
+  storage_restored(project) {
+    project.outage = null;
   },
   sandbox_started(project, data) {
     project.sandbox = { kind: data.kind, containerId: data.containerId };
