@@ -374,7 +374,7 @@ def _last_line(text: str) -> str:
 async def _accepts(database_url: str) -> bool:
     try:
         connection = await asyncpg.connect(database_url, timeout=ACCEPT_SECONDS)
-    except (OSError, asyncpg.CannotConnectNowError):
+    except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
         return False
     await connection.close()
     return True

@@ -218,16 +218,16 @@ class Reader:
         return rows[0] if rows else None
 
     async def _rows(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
-        try:
-            async with self._place():
+        async with self._place():
+            try:
                 with storage_errors(self._database_url):
                     async with asyncio.timeout(READ_SECONDS):
                         rows = await self._fetch(sql, arguments)
-        except StorageUnavailable as problem:
-            self._outage.begin(problem)
-            raise
-        self._outage.end()
-        return rows
+            except StorageUnavailable as problem:
+                self._outage.begin(problem)  # before somebody else has our place
+                raise
+            self._outage.end()
+            return rows
 
     async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:
         """Run one statement; connections that died since they were last used are passed over."""

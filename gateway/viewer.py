@@ -226,8 +226,10 @@ class Viewer:
     # --- joining ---------------------------------------------------------------------------------
 
     async def _join_patiently(self, send: Send) -> None:
-        """Join, trying again and again; from the first failure on replies do not wait for that."""
-        if await self._try_to_join(send):
+        """Join, trying again and again; once there was a failure, replies do not wait for that."""
+        if not self._is_opened and self._storage_problem is not None:
+            await self._send_notice(send, self._storage_problem)
+        if not self._is_told_of_outage and await self._try_to_join(send):
             return
         async with self._replying(send):
             for pause in chain(JOIN_RETRY_SECONDS, repeat(JOIN_RETRY_SECONDS[-1])):
