@@ -18,8 +18,8 @@ import asyncpg
 import pytest
 
 from actors import events as ev
-from actors.database import connect
-from actors.errors import Fenced
+from actors.database import CONNECT_OPTIONS, connect
+from actors.errors import Fenced, StorageUnavailable
 from actors.events import RunState, decode_data
 from actors.feed import Feed
 from actors.journal import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_EVENTS, UNCLEAN_GAP, Journal
@@ -30,7 +30,7 @@ from actors.store import Store
 from tests.support.feed import WAIT_SECONDS, FeedSink
 from tests.support.history import history
 from tests.support.log import log_line
-from tests.support.postgres import wait_until_blocked
+from tests.support.postgres import standing_still, wait_until_blocked
 
 PROJECT = "p-1"
 MARKER = b'{"type":"marker","data":{},"seq":%d}'
@@ -71,7 +71,8 @@ class Owner:
         self.was_told.set()
 
     async def close(self) -> None:
-        await self.journal.close()
+        with contextlib.suppress(StorageUnavailable):
+            await self.journal.close()
         await self.feed.close()
         await self.store.close()
 
@@ -558,10 +559,16 @@ async def test_without_postgresql_a_recorder_waits_and_goes_on_with_nothing_skip
             owner.journal.note(line("log"))
             assert types(await world.published(owner)) == ["state_change", "file_chunk"]
             assert not recording.done()
+            assert [bool(said) for said in world.sink.storage] == [True]
+            assert "cannot be reached" in world.sink.storage[0]["message"]
     finally:
         await asyncio.to_thread(postgres.start)
     await recording
     await owner.journal.close()
+    await world.durable(5)
+    assert world.sink.storage[1:] == [{}]
+    kinds = [kind for kind, rest in world.sink.lines if kind == "S" or b"deps_inst" in rest]
+    assert kinds == ["S", "S", "E"]
     frames = await world.published(owner)
     assert types(frames) == [
         "state_change",
@@ -588,6 +595,57 @@ async def test_what_was_written_on_its_own_while_postgresql_was_away_is_saved_to
         await asyncio.to_thread(postgres.start)
     await world.durable(2)
     assert await world.saved() == [1, 2]
+
+
+async def test_a_commit_that_takes_long_is_told_and_so_is_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.outage.SLOW_SECONDS", 0.01)
+    owner = await world.owner()
+    async with world.row_held():
+        recording = asyncio.create_task(owner.journal.record(DESIGNING))
+        await world.sink.until_line("S")
+    await recording
+    await world.sink.until_line("S", 2)
+    assert "has not answered" in world.sink.storage[0]["message"]
+    assert world.sink.storage[1] == {}
+
+
+async def test_a_statement_that_a_stopped_server_swallowed_is_carried_out_once(
+    world: World, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CONNECT_OPTIONS, "command_timeout", 0.2)
+    monkeypatch.setitem(CONNECT_OPTIONS, "timeout", 0.2)
+    owner = await world.owner()
+    with log_line("actors.outage", "Waiting for it") as waiting:
+        with standing_still(postgres):
+            recording = asyncio.create_task(owner.journal.record(line("log"), DESIGNING))
+            await waiting.logged()
+    await recording
+    assert await world.saved() == [1, 2]
+    assert numbers(await world.published(owner)) == [1, 2]
+    assert "does not answer" in world.sink.storage[0]["message"]
+
+
+async def test_who_has_to_leave_while_postgresql_is_away_saves_nothing_and_ends(
+    world: World, postgres: EmbeddedPostgres
+) -> None:
+    owner = await world.owner()
+    await owner.journal.record(DESIGNING)
+    with standing_still(postgres):
+        recording = asyncio.create_task(owner.journal.record(ev.DepsInstalled()))
+        owner.journal.note(line("held"))
+        await asyncio.sleep(0)
+        owner.patience.give_up_in(0.05)
+        await finished(recording)
+        assert isinstance(recording.exception(), StorageUnavailable)
+        owner.journal.note(line("log"))
+        with pytest.raises(StorageUnavailable):
+            await owner.journal.close()
+        await owner.store.close()
+    assert not owner.was_broken.is_set()
+    await owner.journal.settled()
+    assert (await world.saved_state()).last_seq in (1, 2)  # the server may have had the statement
 
 
 async def test_close_saves_and_publishes_what_is_unwritten(world: World) -> None:
