@@ -40,7 +40,7 @@ class Outage:
         self._waiting: set[asyncio.Timeout] = set()
 
     def begin(self, problem: StorageUnavailable) -> None:
-        """Let whoever waits in `unless_away` know; a second call only changes the sentence."""
+        """Let whoever waits in `unless_away` or `unless_told` know."""
         self.problem, self._told = problem, str(problem)
         now = asyncio.get_running_loop().time()
         while self._waiting:
@@ -54,6 +54,12 @@ class Outage:
         """Cut the block off with StorageUnavailable as soon as PostgreSQL is known to be away."""
         if self.problem is not None:
             raise StorageUnavailable(self._told)
+        async with self.unless_told():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def unless_told(self) -> AsyncIterator[None]:
+        """Cut the block off with StorageUnavailable at the next sign that PostgreSQL is away."""
         limit = asyncio.timeout(None)
         try:
             async with limit:

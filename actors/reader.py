@@ -102,8 +102,8 @@ class ProjectPage:
 class Reader:
     """Reads over a small pool, made at the first call. Every method raises StorageUnavailable.
 
-    It does so within `READ_SECONDS`, however many wait for a connection: once a call has found
-    PostgreSQL away, nobody waits behind those that are stuck.
+    It does so within `READ_SECONDS`, however many wait for a connection: when one call finds
+    PostgreSQL away, all that wait behind it are told the same.
     """
 
     def __init__(self, database_url: str) -> None:
@@ -242,11 +242,8 @@ class Reader:
 
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
-        """Wait for one of the connections, while PostgreSQL is not known to be away."""
-        if self._places.locked():
-            async with self._outage.unless_away():
-                await self._places.acquire()
-        else:
+        """Wait for one of the connections, but no longer than those that have one."""
+        async with self._outage.unless_told():
             await self._places.acquire()
         try:
             yield

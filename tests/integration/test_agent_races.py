@@ -131,16 +131,6 @@ async def test_a_model_that_fails_in_a_file_while_the_database_is_away_ends_the_
     assert world.desk.times_told(m.RunEnded) == 2
 
 
-async def test_a_cancel_while_the_database_is_away_ends_the_run_for_good(world: World) -> None:
-    gate = await in_the_second_file(world)
-    async with world.database_away_for_a_call():
-        cancel = asyncio.ensure_future(world.request(m.CancelGeneration))
-    assert isinstance(await cancel, m.Done)
-    assert world.sink.types()[-3:] == ["file_restored", "generation_cancelled", "state_change"]
-    gate.release()
-    await expect_a_second_run_alone(world)
-
-
 async def test_a_request_before_the_first_claim_is_told_that_the_database_is_away(
     world: World,
 ) -> None:

@@ -15,11 +15,12 @@ from actors import events as ev
 from actors.database import connect
 from actors.errors import Fenced, InvalidInput, StorageUnavailable
 from actors.events import RunState, encode_data
-from actors.reader import MAX_CONNECTIONS, Reader
+from actors.postgres import EmbeddedPostgres
+from actors.reader import CONTENTS_AT_ONCE, MAX_CONNECTIONS, Reader
 from actors.state import FileInfo, ProjectState
 from actors.store import Store
 from tests.support.history import history, record
-from tests.support.postgres import wait_until_blocked
+from tests.support.postgres import standing_still, wait_until_blocked
 
 PROJECT = "p-1"
 
@@ -250,3 +251,43 @@ async def test_closing_cuts_off_a_read_that_does_not_end(
         await reader.close()
         with pytest.raises(StorageUnavailable):
             await reading
+
+
+async def test_no_reader_waits_behind_others_that_are_stuck(
+    reader: Reader, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.reader.READ_SECONDS", 0.2)
+    tries = 0
+    fetch = reader._fetch
+
+    async def count(sql: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
+        nonlocal tries
+        tries += 1
+        return await fetch(sql, arguments)
+
+    monkeypatch.setattr(reader, "_fetch", count)
+    await reader.ping()
+    with standing_still(postgres):
+        pings = [asyncio.create_task(reader.ping()) for _ in range(4 * MAX_CONNECTIONS)]
+        async with asyncio.timeout(20):
+            outcomes = await asyncio.gather(*pings, return_exceptions=True)
+        assert {str(outcome) for outcome in outcomes} == {str(outcomes[0])}
+        assert isinstance(outcomes[0], StorageUnavailable)
+        assert "does not answer" in str(outcomes[0])
+        assert tries == 1 + MAX_CONNECTIONS
+    assert await asyncio.gather(*(reader.ping() for _ in range(2 * MAX_CONNECTIONS)))
+
+
+async def test_reading_all_files_ends_when_the_database_stands_still(
+    reader: Reader, store: Store, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.reader.READ_SECONDS", 0.2)
+    files = [ev.FileEnd(path=f"{n}.js", content="x") for n in range(2 * CONTENTS_AT_ONCE)]
+    await write(store, PROJECT, *files)
+    contents = reader.all_contents(PROJECT)
+    await anext(contents)
+    with standing_still(postgres), pytest.raises(StorageUnavailable):
+        async with asyncio.timeout(20):
+            async for _ in contents:
+                pass
+    assert len([path async for path, _ in reader.all_contents(PROJECT)]) == len(files)

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, Literal
 
 import pytest
@@ -65,6 +66,7 @@ class Answer:
         }
     )
     is_done_sent: bool = True
+    send_buffer_bytes: int | None = None  # what the kernel holds for a client that does not read
     raw_stream: bytes | None = None  # the whole body of the event stream, as it is
     status: int = 200
     message: str = "scripted error"
@@ -418,6 +420,10 @@ class ScriptedOpenRouter:
             return _error_response(answer)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
+        if answer.send_buffer_bytes is not None:
+            assert http.transport is not None
+            connection = http.transport.get_extra_info("socket")
+            connection.setsockopt(SOL_SOCKET, SO_SNDBUF, answer.send_buffer_bytes)
         if answer.raw_stream is not None:
             await response.write(answer.raw_stream)
         else:
