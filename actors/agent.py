@@ -42,7 +42,7 @@ from actors.turns import Turns
 log = logging.getLogger(__name__)
 
 MAX_DESCRIPTION_CHARS = 20_000
-SAVE_SECONDS = 5.0  # for each call that saves, when the service stops while PostgreSQL is away
+SAVE_SECONDS = 3.0  # for each call that saves, when the service stops while PostgreSQL is away
 
 
 class Office(Protocol):

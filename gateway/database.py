@@ -13,7 +13,7 @@ from actors.settings import Settings
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 2.0  # after the embedded server could not be started again
+RETRY_SECONDS = 1.0  # after the embedded server could not be started again
 
 
 class Database:

@@ -16,6 +16,7 @@ from tests.support.agent import MORE, SITE, WAIT_SECONDS, World
 from tests.support.openrouter import Answer, Gate
 from tests.support.postgres import standing_still
 from tests.support.sandbox import MemoryEngine, MemorySandbox
+from tests.support.wait import wait_until
 
 REQUESTS: list[tuple[type[m.ProjectRequest], dict[str, Any]]] = [
     (m.StartGeneration, {"description": "refused", "command_id": "refused"}),
@@ -102,8 +103,7 @@ async def test_a_claim_that_hangs_is_told_to_who_asks_and_comes_to_its_end(
     world.model.add_phase("Base", SITE, last=True)
     with standing_still(postgres):
         life = asyncio.create_task(world.live())
-        while world.desk.agent is None:
-            await asyncio.sleep(0)
+        await wait_until(lambda: world.desk.agent is not None)
         answer = await world.generate("refused")
         assert isinstance(answer, m.Failed)
         assert answer.code == "storage_unavailable"
@@ -204,8 +204,8 @@ async def test_the_models_stream_is_held_back_and_what_is_kept_stays_bounded(
         assert world.desk.agent is not None
         journal = world.desk.agent._journal
         assert journal is not None
-        while not journal._is_full:  # then the run waits, and reads nothing more of the model
-            await asyncio.sleep(0)
+        # Then the run waits, and reads nothing more of the model.
+        await wait_until(lambda: journal._is_full)
         shown = sum(
             len(frame["data"]["chunk"])
             for frame in world.sink.frames

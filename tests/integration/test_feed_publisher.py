@@ -140,7 +140,7 @@ async def test_a_gateway_that_connects_while_postgresql_is_away_is_told(
         await feed.open(0)
         first = await gateway.connection(1)
         await first.readline()
-        feed.storage_away("PostgreSQL is \"full\".\n")
+        feed.storage_away('PostgreSQL is "full".\n')
         said = b'S {"message":"PostgreSQL is \\"full\\".\\n"}\n'
         assert await first.readline() == said
         gateway.connections[0][1].close()

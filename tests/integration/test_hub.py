@@ -16,6 +16,7 @@ from gateway import ring, viewer
 from gateway.hub import Hub
 from gateway.viewer import UNREADABLE_CURSOR, parse_since
 from tests.support.gateway import Owner, Watcher, publish, source_of
+from tests.support.wait import wait_until
 
 PROJECT = "p1"
 
@@ -489,8 +490,7 @@ async def test_a_viewer_keeps_trying_to_read_is_told_once_and_gets_its_answers(
     await owner.write(*logs(1, 2))
     watcher = Watcher(Hub(source_of(absent)), PROJECT, since=1)
     await told(watcher, "unavailable")
-    while absent.tries < 5:
-        await asyncio.sleep(0)
+    await wait_until(lambda: absent.tries >= 5)
     for number in range(3):
         await watcher.viewer.reply("error", {"id": number})
     await watcher.until_count(4)

@@ -617,10 +617,9 @@ async def test_a_statement_that_a_stopped_server_swallowed_is_carried_out_once(
     monkeypatch.setitem(CONNECT_OPTIONS, "command_timeout", 0.2)
     monkeypatch.setitem(CONNECT_OPTIONS, "timeout", 0.2)
     owner = await world.owner()
-    with log_line("actors.outage", "Waiting for it") as waiting:
-        with standing_still(postgres):
-            recording = asyncio.create_task(owner.journal.record(line("log"), DESIGNING))
-            await waiting.logged()
+    with log_line("actors.outage", "Waiting for it") as waiting, standing_still(postgres):
+        recording = asyncio.create_task(owner.journal.record(line("log"), DESIGNING))
+        await waiting.logged()
     await recording
     assert await world.saved() == [1, 2]
     assert numbers(await world.published(owner)) == [1, 2]

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from actors.database import apply_schema, connect
 from actors.errors import StateDirUnusable, StorageUnavailable
 from actors.postgres import EmbeddedPostgres
+from actors.postgres_processes import signal_all
 from actors.store import Store
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,6 +34,7 @@ import sys
 from pathlib import Path
 from actors.errors import ServiceError
 from actors.postgres import EmbeddedPostgres
+from actors.postgres_processes import signal_all
 server = EmbeddedPostgres(Path(sys.argv[1]))
 try:
     print(server.start(), flush=True)
@@ -245,6 +248,92 @@ def test_a_server_that_outlived_everything_is_stopped_and_its_data_is_there(
     wait_until_gone(pid)
 
 
+def test_a_leftover_server_that_stands_still_is_stopped_in_order(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    child = service(state_dir / "postgres")
+    ask(first_line(child), *WRITE)
+    for number in _guardians(state_dir):
+        os.kill(number, signal.SIGKILL)
+    signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+    child.kill()
+    end(child)
+    assert ask(server.start(), READ) == "42"
+    assert "database system was not properly shut down" not in log_of(state_dir)
+
+
+def test_a_server_that_stands_still_is_stopped_in_order(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    ask(server.start(), *WRITE)
+    signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+    server.stop()
+    assert ask(server.start(), READ) == "42"
+    assert "database system was not properly shut down" not in log_of(state_dir)
+
+
+def test_children_that_stand_still_do_not_keep_a_killed_server_from_coming_back(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    ask(server.start(), *WRITE)
+    pid = postmaster(state_dir / "postgres")
+    signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    while server.is_running:
+        time.sleep(0.01)
+    lifeline = server.lifeline_fd
+    assert ask(server.start(), READ) == "42"
+    assert server.lifeline_fd == lifeline
+
+
+def test_a_server_that_cannot_be_started_again_may_be_later_and_keeps_its_lifeline(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    ask(server.start(), *WRITE)
+    lifeline = server.lifeline_fd
+    os.kill(postmaster(state_dir / "postgres"), signal.SIGKILL)
+    while server.is_running:
+        time.sleep(0.01)
+    version = state_dir / "postgres/data/PG_VERSION"
+    ours = version.read_text()
+    version.write_text("9.6\n")
+    with pytest.raises(StateDirUnusable, match="incompatible with server"):
+        server.start()
+    assert not server.is_running
+    version.write_text(ours)
+    assert ask(server.start(), READ) == "42"
+    assert server.lifeline_fd == lifeline
+
+
+def test_a_start_that_takes_long_is_given_up_when_the_service_stops(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    server.start()
+    server.stop()
+    starting = threading.Thread(target=lambda: _start_and_fail(server))
+    pid_file = state_dir / "postgres/data/postmaster.pid"
+    starting.start()
+    try:
+        while not pid_file.exists():
+            time.sleep(0.001)
+        signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+        server.give_up_start()
+    finally:
+        starting.join()
+    server.stop()
+    assert not server.is_running
+    assert ask(server.start(), "SELECT 1") == "1"
+
+
+def _start_and_fail(server: EmbeddedPostgres) -> None:
+    with contextlib.suppress(StateDirUnusable):
+        server.start()
+
+
+def log_of(state_dir: Path) -> str:
+    return (state_dir / "postgres/postgres.log").read_text()
+
+
 def _guardians(state_dir: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -260,6 +349,7 @@ FORKING_CHILD = """
 import os, signal, sys
 from pathlib import Path
 from actors.postgres import EmbeddedPostgres
+from actors.postgres_processes import signal_all
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 child = os.fork()

@@ -278,6 +278,11 @@ async def test_no_reader_waits_behind_others_that_are_stuck(
     assert await asyncio.gather(*(reader.ping() for _ in range(2 * MAX_CONNECTIONS)))
 
 
+async def exhaust(items: AsyncIterator[object]) -> None:
+    async for _ in items:
+        pass
+
+
 async def test_reading_all_files_ends_when_the_database_stands_still(
     reader: Reader, store: Store, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,7 +292,5 @@ async def test_reading_all_files_ends_when_the_database_stands_still(
     contents = reader.all_contents(PROJECT)
     await anext(contents)
     with standing_still(postgres), pytest.raises(StorageUnavailable):
-        async with asyncio.timeout(20):
-            async for _ in contents:
-                pass
+        await asyncio.wait_for(exhaust(contents), 20)
     assert len([path async for path, _ in reader.all_contents(PROJECT)]) == len(files)

@@ -40,9 +40,10 @@ class Service:
         self.url = ""
         self.output = ""
 
-    async def start(self) -> Service:
-        """Start it and wait until it says that it is open."""
+    async def start(self, *prefix: str) -> Service:
+        """Start it, behind another command if need be, and wait until it says that it is open."""
         self._process = await asyncio.create_subprocess_exec(
+            *prefix,
             sys.executable,
             "-m",
             "gateway",

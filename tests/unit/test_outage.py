@@ -9,8 +9,7 @@ import pytest
 from actors import outage
 from actors.errors import StorageUnavailable
 from actors.outage import Outage, Patience
-
-WAIT_SECONDS = 20.0
+from tests.support.wait import WAIT_SECONDS, wait_until
 
 
 class Told:
@@ -79,8 +78,7 @@ async def test_a_call_that_fails_is_repeated_and_tells_of_both_ends_once(
     storage.problem = StorageUnavailable("It is full.")
     call = asyncio.create_task(told.patience.until_done(storage.call))
     await away(told)
-    while storage.calls < 5:
-        await asyncio.sleep(0)
+    await wait_until(lambda: storage.calls >= 5)
     assert str(told.patience.outage.problem) == "It is full."
     storage.problem = None
     assert await finished(call) >= 5
@@ -104,8 +102,7 @@ async def test_the_outage_ends_with_the_last_call_that_has_met_it(told: Told) ->
     first, second = Storage(), Storage()
     first.problem = second.problem = StorageUnavailable("Away.")
     calls = [asyncio.create_task(told.patience.until_done(each.call)) for each in (first, second)]
-    while not second.calls:
-        await asyncio.sleep(0)
+    await wait_until(lambda: second.calls > 0)
     first.problem = None
     await finished(calls[0])
     assert await told.patience.until_done(first.call)  # one that has not met it
@@ -145,8 +142,7 @@ async def test_who_has_to_leave_gives_up_and_then_nothing_is_tried_any_more(
     else:
         storage.problem = StorageUnavailable("Away.")
     call = asyncio.create_task(told.patience.until_done(storage.call))
-    while not storage.calls:
-        await asyncio.sleep(0)
+    await wait_until(lambda: storage.calls > 0)
     told.patience.give_up_in(0.01)
     with pytest.raises(StorageUnavailable, match="when the service stopped"):
         await finished(call)
