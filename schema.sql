@@ -75,14 +75,15 @@ CREATE INDEX IF NOT EXISTS events_of_open_file ON events (project_id, seq)
 CREATE INDEX IF NOT EXISTS events_of_sandbox_log ON events (project_id, seq)
     WHERE type = 'sandbox_log';
 
--- Every generate command ever accepted: the queue, the descriptions, and the answer for a repeat.
+-- Every command ever carried out. Of generate commands: the queue, the descriptions. Of all: the
+-- answer for a repeat, {place, seq} or, for a cancel, {code, seq}.
 CREATE TABLE IF NOT EXISTS commands (
     project_id text NOT NULL REFERENCES projects ON DELETE CASCADE,
     command_id text NOT NULL,
     kind       text NOT NULL DEFAULT 'generate',
-    payload    jsonb NOT NULL,                      -- {description, model, maxPhases}
+    payload    jsonb NOT NULL,                      -- {description, model, maxPhases} to generate
     status     text NOT NULL CHECK (status IN ('queued', 'running', 'done', 'dropped')),
-    answer     jsonb,                               -- {place, seq}
+    answer     jsonb,
     -- command_queued's seq, or -seq at the head of the queue; later run_started's seq
     position   bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),

@@ -10,18 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from actors import events as ev
 from actors import messages as m
+from actors.commands import Commands
 from actors.errors import (
     Fenced,
-    InvalidDescription,
-    InvalidInput,
-    NothingRunning,
     ProjectBusy,
     ServiceError,
     StorageUnavailable,
@@ -39,7 +36,6 @@ from actors.store import Claim, Store
 
 log = logging.getLogger(__name__)
 
-MAX_DESCRIPTION_CHARS = 20_000
 CLAIM_RETRY_SECONDS = 1.0  # while PostgreSQL is away
 
 
@@ -83,6 +79,7 @@ class ProjectAgent:
         self._journal: Journal | None = None
         self._feed: Feed | None = None
         self._runner: Runner | None = None
+        self._commands: Commands
         self._epoch = 0
         self._started = asyncio.Event()  # claimed, or waiting for a database that is away
         self._storage_problem: StorageUnavailable | None = None
@@ -116,6 +113,12 @@ class ProjectAgent:
                 model=self._model,
                 deployment=self._deployment,
                 on_end=self._run_ended,
+            )
+            self._commands = Commands(
+                settings=self._settings,
+                store=self._store,
+                journal=self._journal,
+                stop_run=self._stop_run,
             )
             await self._feed.open(claim.state.last_seq)
             if not claim.was_clean:
@@ -208,10 +211,9 @@ class ProjectAgent:
     async def _dispatch(self, message: m.Message) -> None:
         match message:
             case m.StartGeneration():
-                await self._start_generation(message)
+                self._office.answer(message, await self._commands.generate(message))
             case m.CancelGeneration():
-                await self._cancel()
-                self._office.answer(message, m.Done(request_id=message.request_id))
+                self._office.answer(message, await self._commands.cancel(message))
             case m.ReviveProject():
                 self._office.answer(message, self._info(message))
             case m.PassivateProject():
@@ -234,57 +236,6 @@ class ProjectAgent:
             project_id=self._project_id,
             stage="live",
             running=self._runner is not None and self._runner.is_active,
-        )
-
-    async def _start_generation(self, request: m.StartGeneration) -> None:
-        if request.command_id is not None:
-            known = await self._store.find_command(self._project_id, request.command_id)
-            if known is not None:
-                self._accept(request, request.command_id, known.place, known.seq)
-                return
-        description = request.description.strip()
-        if not 1 <= len(description) <= MAX_DESCRIPTION_CHARS:
-            raise InvalidDescription()
-        if request.mode not in ("queue", "replace"):
-            raise InvalidInput("mode must be queue or replace.")
-        state = self._state
-        if len(state.queue) >= self._settings.max_queue:
-            raise ProjectBusy(
-                f"{len(state.queue)} commands wait already; wait for a run to end or cancel it."
-            )
-        if request.mode == "replace":
-            await self._stop_run(AbortReason.REPLACED)
-        place = 0 if request.mode == "replace" else len(state.queue) + (state.run is not None)
-        command_id = request.command_id or uuid.uuid4().hex
-        seq = await self._record(
-            ev.CommandQueued(
-                id=command_id,
-                description=description,
-                model=request.model or self._settings.model_label,
-                max_phases=request.max_phases or self._settings.max_phases,
-                place=place,
-            )
-        )
-        self._accept(request, command_id, place, seq)
-
-    def _accept(self, request: m.StartGeneration, command_id: str, place: int, seq: int) -> None:
-        self._office.answer(
-            request,
-            m.Accepted(request_id=request.request_id, command_id=command_id, place=place, seq=seq),
-        )
-
-    async def _cancel(self) -> None:
-        """Stop the run; without one, drop what waits for its turn."""
-        had_run = self._state.run is not None
-        if await self._stop_run(AbortReason.USER):
-            return
-        if had_run or not self._state.queue:  # it came to its end just now
-            raise NothingRunning()
-        await self._record(
-            *(
-                ev.CommandDropped(id=command.id, reason=AbortReason.USER)
-                for command in self._state.queue
-            )
         )
 
     # --- the run ---------------------------------------------------------------------------------
@@ -316,11 +267,11 @@ class ProjectAgent:
         self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
         await self._settle()
 
-    async def _stop_run(self, reason: AbortReason) -> bool:
+    async def _stop_run(self, reason: AbortReason, *also: ev.Event) -> bool:
         """Stop the run; returns whether there was one, see `Runner.stop`."""
         assert self._runner is not None
         was_active = self._runner.is_active
-        has_stopped = await self._runner.stop(reason)
+        has_stopped = await self._runner.stop(reason, *also)
         if was_active:
             self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
         return has_stopped

@@ -192,6 +192,16 @@ class CommandDropped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandAnswered(Event):
+    """A command other than generate was carried out, or refused with `code`; `kind` is cancel."""
+
+    type = "command_answered"
+    id: str
+    kind: str
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
     """The queued command `id` became the run; phases count from `first_phase` (1-based)."""
 
@@ -286,6 +296,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ErrorRaised,
         CommandQueued,
         CommandDropped,
+        CommandAnswered,
         RunStarted,
         RunResumed,
         GenerationCancelled,

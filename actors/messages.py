@@ -48,7 +48,14 @@ class StartGeneration(ProjectRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelGeneration(ProjectRequest):
-    """Stop the run; answered by `Done` once nothing runs any more, or by `Failed`."""
+    """Stop the run, or drop the queue; answered by `Done` once that is durable, or by `Failed`.
+
+    `target` names one generate command, which runs or waits, and leaves all others alone.
+    `command_id` is the cancel's own id.
+    """
+
+    command_id: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,8 @@ SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_contain
                    FROM generated_files WHERE project_id = $1), '[]') AS files,
        coalesce((SELECT json_agg(json_build_object('id', command_id, 'status', status,
                                                    'payload', payload) ORDER BY position)
-                   FROM commands WHERE project_id = $1 AND status <> 'dropped'), '[]') AS commands,
+                   FROM commands WHERE project_id = $1 AND kind = 'generate'
+                    AND status <> 'dropped'), '[]') AS commands,
        (SELECT array_agg(data ORDER BY seq)
           FROM events WHERE project_id = $1 AND type IN ('file_start', 'file_chunk')) AS open_rows
   FROM agent_states WHERE project_id = $1
@@ -105,6 +106,8 @@ def batch(
     if any(isinstance(entry.event, ev.FileEnd) for entry in entries):
         _files(statement, entries, state)
     _commands(statement, entries)
+    if any(isinstance(entry.event, ev.CommandAnswered) for entry in entries):
+        _answered(statement, entries)
     if any(isinstance(entry.event, ev.Usage) for entry in entries):
         _usage(statement, entries)
     return statement.sql, statement.arguments
@@ -316,6 +319,25 @@ def _upsert_commands(statement: _Statement, rows: dict[str, _CommandRow]) -> Non
         "ON CONFLICT (project_id, command_id) DO UPDATE SET payload = excluded.payload, "
         "status = excluded.status, position = excluded.position, "
         "answer = coalesce(excluded.answer, old.answer)",
+    )
+
+
+def _answered(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+    rows = [
+        (entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.CommandAnswered)
+    ]
+    ids, kinds, answers, seqs = statement.put(
+        [stored_text(event.id) for _, event in rows],
+        [event.kind for _, event in rows],
+        [to_column({"seq": seq, "code": event.code}) for seq, event in rows],
+        [seq for seq, _ in rows],
+    )
+    statement.add(
+        "answered",
+        "INSERT INTO commands (project_id, command_id, kind, payload, status, answer, position) "
+        "SELECT owner.project_id, new.id, new.kind, '{}', 'done', new.answer, new.position "
+        f"FROM owner, unnest({ids}::text[], {kinds}::text[], {answers}::jsonb[], "
+        f"{seqs}::bigint[]) AS new (id, kind, answer, position) ON CONFLICT DO NOTHING",
     )
 
 

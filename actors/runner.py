@@ -63,8 +63,10 @@ class Runner:
         project_id = self._journal.state.project_id
         self._task = asyncio.create_task(self._work(), name=f"run-{project_id}")
 
-    async def stop(self, reason: AbortReason) -> bool:
+    async def stop(self, reason: AbortReason, *also: ev.Event) -> bool:
         """Cancel the task and wait for its end; record why, unless the run is to be resumed.
+
+        `also` is recorded in the same transaction as the reason.
 
         Returns whether there was a run to stop: it may have come to its end before, and a command
         that the task had not yet made its run is still in the queue.
@@ -78,7 +80,9 @@ class Runner:
             return False
         if reason is not AbortReason.SHUTDOWN:
             await self.close(
-                ev.GenerationCancelled(reason=reason), ev.StateChange(state=RunState.IDLE)
+                *also,
+                ev.GenerationCancelled(reason=reason),
+                ev.StateChange(state=RunState.IDLE),
             )
         return True
 

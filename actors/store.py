@@ -43,7 +43,8 @@ SELECT EXISTS (SELECT FROM owner)
     OR NOT EXISTS (SELECT FROM agent_states WHERE project_id = $1)
 """
 _ANSWER = """
-SELECT answer FROM commands WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
+SELECT kind, answer FROM commands
+ WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
 """
 _CONTENTS = """
 SELECT file_path, content FROM generated_files
@@ -62,10 +63,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What a command was answered when it was queued."""
+    """What a command was answered: a place in the queue, or for a cancel maybe an error's code."""
 
-    place: int
+    kind: str
     seq: int
+    place: int = 0
+    code: str | None = None
 
 
 class Store:
@@ -109,11 +112,8 @@ class Store:
     async def find_command(self, project_id: str, command_id: str) -> StoredAnswer | None:
         """Return the answer that a command of this id got, for whoever repeats it."""
         key = stored_text(command_id)
-        text = await self._run(lambda connection: connection.fetchval(_ANSWER, project_id, key))
-        if text is None:
-            return None
-        answer = from_column(text)
-        return StoredAnswer(place=answer["place"], seq=answer["seq"])
+        row = await self._run(lambda connection: connection.fetchrow(_ANSWER, project_id, key))
+        return None if row is None else StoredAnswer(row["kind"], **from_column(row["answer"]))
 
     async def file_contents(
         self, project_id: str, paths: Sequence[str] | None = None

@@ -85,7 +85,12 @@ async def test_cancel_during_a_file_keeps_the_finished_files_and_drops_the_open_
     await world.sink.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
     assert isinstance(await world.request(m.CancelGeneration), m.Done)
     types = world.sink.types()
-    assert types[-3:] == ["file_restored", "generation_cancelled", "state_change"]
+    assert types[-4:] == [
+        "file_restored",
+        "command_answered",
+        "generation_cancelled",
+        "state_change",
+    ]
     assert world.sink.frames[-1]["data"] == {"state": "idle"}
     assert "generation_complete" not in types
     assert await world.files() == {"index.html": SITE["index.html"]}
@@ -118,7 +123,12 @@ async def test_cancel_with_nothing_running_is_refused_and_with_a_queue_drops_it(
     assert answer.code == "nothing_running"
     await world.generate()
     assert isinstance(await world.request(m.CancelGeneration), m.Done)
-    assert world.sink.types() == ["command_queued", "command_dropped"]
+    assert world.sink.types() == [
+        "command_answered",
+        "command_queued",
+        "command_dropped",
+        "command_answered",
+    ]
 
 
 async def test_replace_stops_the_run_and_goes_first(world: World) -> None:

@@ -131,12 +131,21 @@ async def test_a_model_that_fails_in_a_file_while_the_database_is_away_ends_the_
     assert world.desk.times_told(m.RunEnded) == 2
 
 
-async def test_a_cancel_while_the_database_is_away_ends_the_run_for_good(world: World) -> None:
+async def test_a_cancel_while_the_database_is_away_changes_nothing(world: World) -> None:
     gate = await in_the_second_file(world)
-    async with world.database_away_for_a_call():
-        cancel = asyncio.ensure_future(world.request(m.CancelGeneration))
-    assert isinstance(await cancel, m.Done)
-    assert world.sink.types()[-3:] == ["file_restored", "generation_cancelled", "state_change"]
+    before = world.sink.types()
+    async with world.database_away():
+        answer = await world.request(m.CancelGeneration)
+    assert isinstance(answer, m.Failed)
+    assert answer.code == "storage_unavailable"
+    assert world.sink.types() == before
+    assert isinstance(await world.request(m.CancelGeneration), m.Done)
+    assert world.sink.types()[-4:] == [
+        "file_restored",
+        "command_answered",
+        "generation_cancelled",
+        "state_change",
+    ]
     gate.release()
     await expect_a_second_run_alone(world)
 

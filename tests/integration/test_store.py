@@ -278,10 +278,10 @@ async def test_a_command_keeps_its_first_answer_for_its_repeats(store: Store) ->
     claim = await store.claim(PROJECT)
     assert await store.find_command(PROJECT, "c-1") is None
     await append(store, claim.epoch, claim.state, queued("other"), queued(place=1))
-    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(kind="generate", place=1, seq=2)
     await append(store, claim.epoch, claim.state, started())
     await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
-    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(kind="generate", place=1, seq=2)
     assert await store.find_command("another", "c-1") is None
 
 

@@ -28,6 +28,7 @@ LAYERS = (
     ("generation",),
     ("sandbox",),
     ("runner",),
+    ("commands",),
     ("agent",),
     ("project", "roster", "nursery", "supervisor"),
     ("system",),
