@@ -18,6 +18,7 @@ from actors import events as ev
 from actors import messages as m
 from actors.commands import Commands
 from actors.errors import (
+    ActorCrashed,
     Fenced,
     ProjectBusy,
     ServiceError,
@@ -30,6 +31,7 @@ from actors.generation.model import Model
 from actors.journal import Journal
 from actors.runner import AbortReason, Runner
 from actors.sandbox.base import LogSink, Sandbox
+from actors.service_log import last_records
 from actors.settings import Settings
 from actors.state import ProjectState
 from actors.store import Claim, Store
@@ -88,10 +90,10 @@ class ProjectAgent:
 
     # --- coming ----------------------------------------------------------------------------------
 
-    async def start(self, crash_reason: str | None = None) -> None:
+    async def start(self, crash_report: m.CrashReport | None = None) -> None:
         """Become the project's owner, then go on with its open run, or with its queue.
 
-        `crash_reason` ends an open run with that sentence instead.
+        After too many crashes it ends the open run, or drops the command that was next.
         """
         async with self._turn:
             claim = await self._claim()
@@ -123,14 +125,23 @@ class ProjectAgent:
             await self._feed.open(claim.state.last_seq)
             if not claim.was_clean:
                 self._journal.skip_unsaved_numbers()
-            if crash_reason is not None and claim.state.run is not None:
-                await self._runner.close(
-                    ev.ErrorRaised(message=crash_reason, code="actor_crashed"),
-                    ev.StateChange(state=RunState.ERROR),
-                )
+            if crash_report is not None:
+                await self._give_up(crash_report)
             self._started.set()
             await self._settle()
         log.info("%s: epoch %d, seq %d", self._project_id, self._epoch, self._state.last_seq)
+
+    async def _give_up(self, report: m.CrashReport) -> None:
+        """Set aside what this project's actors died of: its run, or else what was next."""
+        assert self._runner is not None
+        state = self._state
+        culprits = state.queue[:1] if state.run is None else []
+        lines = last_records(self._settings.log_file, report.pids)
+        await self._runner.close(
+            *(ev.CommandDropped(id=command.id, reason="crashed") for command in culprits),
+            ev.ErrorRaised(message="\n".join([report.sentence, *lines]), code=ActorCrashed.code),
+            ev.StateChange(state=RunState.ERROR),
+        )
 
     async def _claim(self) -> Claim | None:
         """Take the project over; None when there was no database until we had to leave."""

@@ -223,7 +223,7 @@ class SupervisorReady(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureNursery(Message):
-    """Supervisor -> nursery, once; `number` is its name among the nurseries."""
+    """Supervisor -> nursery, once, answered by `Pong`; `number` is its name among them."""
 
     supervisor: Any
     number: int
@@ -253,14 +253,34 @@ class SpareReady(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrashReport:
+    """A project died too often: what its run ends with, and the processes that died."""
+
+    sentence: str
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptProject(Message):
     """Supervisor -> spare: become this project's actor. Commands may follow at once.
 
-    `crash_reason` is set when the project died too often: the actor ends its run with it.
+    With a crash report the actor ends the project's run, or drops the command that was next.
     """
 
     project_id: str
-    crash_reason: str | None = None
+    crash_report: CrashReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping(Message):
+    """Supervisor -> project actor or nursery: are you there? Answered by `Pong` at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong(Message):
+    """Project actor or nursery -> supervisor: its mailbox and its loop work; its process id."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class ProjectActor(BaseActor):
             tools=make_tools(message.project_id, self.settings),
             office=office,
         )
-        await self._agent.start(message.crash_reason)
+        await self._agent.start(message.crash_report)
 
     @handles(
         m.StartGeneration,
@@ -77,6 +77,15 @@ class ProjectActor(BaseActor):
     def hand_over(self, message: m.Message, sender: Any) -> None:
         if self._bridge is not None:
             self._bridge.submit(self._handle, message)
+
+    @handles(m.Ping)
+    def answer_ping(self, message: m.Ping, sender: Any) -> None:
+        if self._bridge is not None:
+            self._bridge.submit(self._answer_ping)
+
+    async def _answer_ping(self) -> None:
+        assert self._bridge is not None
+        self._bridge.send(self._supervisor, m.Pong(pid=os.getpid()))
 
     async def _handle(self, message: m.Message) -> None:
         assert self._agent is not None  # tasks start in the order of their submission

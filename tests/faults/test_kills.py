@@ -94,6 +94,40 @@ async def test_a_kill_during_a_file_costs_at_most_that_file(
     await service.wait_until_gone()
 
 
+async def test_three_crashes_end_the_run_with_a_reason_and_the_work_intact(
+    service: Service, openrouter: ScriptedOpenRouter
+) -> None:
+    viewer, other = Viewer(service, "p1"), Viewer(service, "p2")
+    async with viewer.connected(), other.connected():
+        gate = await generating(viewer, openrouter)
+        others_gate = openrouter.hold("console", project="another")
+        await other.send({"type": "generate", "description": "another app"})
+        await others_gate.reached.happened()
+        others_pid = (await status(service))["pids"]["p2"]
+        for number in range(3):
+            if number:
+                await viewer.expect("run_resumed")
+                await gate.reached.happened()
+            victim = psutil.Process((await status(service))["pids"]["p1"])
+            gate = openrouter.hold("console", project="an app")
+            victim.kill()
+            await asyncio.to_thread(victim.wait, WAIT_SECONDS)
+        error = await viewer.expect("error")
+        assert error["data"]["code"] == "actor_crashed"
+        reason, *lines = error["data"]["message"].splitlines()
+        assert "3 times" in reason
+        assert any("INFO p1: epoch" in line for line in lines)
+        await viewer.expect("state_change", state="error")
+        gate.release()  # nobody has reached it
+        others_gate.release()
+        await other.expect("generation_complete")
+        assert (await status(service))["pids"]["p2"] == others_pid
+        assert await file_text(service, "p1", "index.html") == SITE["index.html"]
+        openrouter.add_phase("Again", SITE, last=True)
+        await viewer.send({"type": "generate", "description": "an app, again"})
+        await viewer.expect("generation_complete")
+
+
 async def test_a_killed_gateway_leaves_no_process_and_the_next_start_goes_on(
     service: Service, services: ServiceFactory, openrouter: ScriptedOpenRouter
 ) -> None:

@@ -106,7 +106,7 @@ class World:
 
     # --- its lives -------------------------------------------------------------------------------
 
-    async def live(self, crash_reason: str | None = None, *, grants: bool = True) -> None:
+    async def live(self, crash_report: m.CrashReport | None = None, *, grants: bool = True) -> None:
         """Begin a life of the agent, whatever became of the one before."""
         self.desk = Desk()
         self.desk.grants = grants
@@ -121,7 +121,7 @@ class World:
         )
         self.desk.agent = agent
         self.agents.append(agent)
-        await agent.start(crash_reason)
+        await agent.start(crash_report)
 
     def _make_sandbox(self, on_log: LogSink) -> Sandbox:
         self._sandbox_log = on_log

@@ -18,7 +18,7 @@ MAX_MODULE_LINES = 400
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("paths", "messages", "events", "state", "effects"),
+    ("paths", "messages", "events", "state", "effects", "crashes", "watchdog"),
     ("records", "snapshot", "projections"),
     ("service_log", "wire", "bridge", "actor"),
     ("database", "store", "reader", "postgres_user", "postgres"),
@@ -36,6 +36,7 @@ LAYERS = (
 
 #: What decides and what translates: everything comes in as arguments.
 PURE = {
+    "actors.crashes",
     "actors.effects",
     "actors.errors",
     "actors.events",
@@ -57,6 +58,7 @@ PURE = {
     "actors.roster",
     "actors.snapshot",
     "actors.state",
+    "actors.watchdog",
     "gateway.client.progress",
     "gateway.frames",
     "gateway.ring",
