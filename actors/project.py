@@ -130,7 +130,7 @@ def make_tools(project_id: str, settings: Settings) -> Tools:
     """Make the adapters that the settings ask for; the gateway has resolved `sandbox: auto`."""
     kind: SandboxKind = "docker" if settings.sandbox == "docker" else "static"  # no auto here
     return Tools(
-        store=Store(settings.database_url),
+        store=Store(settings.database_url, kept_events=settings.kept_events),
         model=make_model(settings),
         make_sandbox=lambda on_log: make_sandbox(kind, project_id, settings, on_log, settings.url),
     )

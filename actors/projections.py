@@ -90,16 +90,22 @@ class _Statement:
 
 
 def batch(
-    project_id: str, epoch: int, entries: Sequence[JournalEntry], state: ProjectState
+    project_id: str,
+    epoch: int,
+    entries: Sequence[JournalEntry],
+    state: ProjectState,
+    *,
+    kept_events: int,
 ) -> tuple[str, list[Any]]:
     """Return the statement and its arguments.
 
     `state` is the fold up to the last entry, or, where all of them are chunks, log lines and the
-    like (they change no column), up to a later one. The number of different statements is small,
+    like (they change no column), up to a later one. Where a run ends the journal is trimmed to its
+    newest `kept_events` rows. The number of different statements is small,
     so a connection's cache prepares each once.
     """
     statement = _Statement(arguments=[project_id, epoch])
-    _guard(statement, entries, state)
+    _guard(statement, entries, state, kept_events)
     _journal(statement, entries)
     if any(isinstance(entry.event, _CHANGES_PROJECT) for entry in entries):
         _project(statement, state)
@@ -113,7 +119,12 @@ def batch(
     return statement.sql, statement.arguments
 
 
-def _guard(statement: _Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
+def _guard(
+    statement: _Statement,
+    entries: Sequence[JournalEntry],
+    state: ProjectState,
+    kept_events: int,
+) -> None:
     columns: dict[str, tuple[Any, str]] = {"last_seq": (entries[-1].seq, "bigint")}
     if not all(isinstance(entry.event, _KEEPS_STATE) for entry in entries):
         assert entries[-1].seq == state.last_seq, "the state must be the fold of the entries"
@@ -137,10 +148,16 @@ def _guard(statement: _Statement, entries: Sequence[JournalEntry], state: Projec
         f"{name} = {value}::{kind}"
         for (name, (_, kind)), value in zip(columns.items(), values, strict=True)
     )
+    if any(isinstance(entry.event, _ENDS_RUN) for entry in entries):
+        (older,) = statement.put(max(0, kept_events - len(entries)))  # those are not yet stored
+        assignments += (
+            ", trimmed_seq = greatest(trimmed_seq, coalesce((SELECT seq FROM events "
+            f"WHERE project_id = $1 ORDER BY seq DESC OFFSET {older}::bigint LIMIT 1), 0))"
+        )
     statement.add(
         "owner",
         f"UPDATE agent_states SET {assignments}, updated_at = now() "
-        "WHERE project_id = $1 AND epoch = $2 RETURNING project_id",
+        "WHERE project_id = $1 AND epoch = $2 RETURNING project_id, trimmed_seq",
     )
 
 
@@ -177,7 +194,13 @@ def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
         statement.add(
             "trimmed",
             "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
-            "AND events.type = 'sandbox_log' AND events.seq <= (SELECT seq FROM events "
+            "AND events.seq <= owner.trimmed_seq",
+        )
+        statement.add(
+            "trimmed_log",
+            "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
+            "AND events.seq > owner.trimmed_seq AND events.type = 'sandbox_log' "
+            "AND events.seq <= (SELECT seq FROM events "
             "WHERE project_id = $1 AND type = 'sandbox_log' "
             f"ORDER BY seq DESC OFFSET {keep}::bigint LIMIT 1)",
         )

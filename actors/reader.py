@@ -27,7 +27,7 @@ from actors.database import (
     address_errors,
     storage_errors,
 )
-from actors.errors import InvalidInput
+from actors.errors import CursorTooOld, InvalidInput
 from actors.projections import LOAD
 from actors.records import read_text, state_from_row, stored_text
 from actors.state import FileInfo, ProjectState
@@ -38,9 +38,12 @@ MAX_PAGE_ROWS = 200
 CONTENTS_AT_ONCE = 20
 
 _EVENTS_SINCE = """
-SELECT seq, type, data FROM events WHERE project_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+SELECT trimmed_seq, seq, type, data
+  FROM agent_states LEFT JOIN LATERAL (
+       SELECT seq, type, data FROM events
+        WHERE project_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS event ON true
+ WHERE project_id = $1 ORDER BY seq
 """
-_LAST_SEQ = "SELECT last_seq FROM agent_states WHERE project_id = $1"
 # Newest first; a cursor is the last row of the page before.
 _LIST = """
 SELECT id, title, status, coalesce(current_state, 'idle') AS state, projects.updated_at,
@@ -115,18 +118,16 @@ class Reader:
         """Return up to `limit` events after number `since`, in order: (seq, type, data).
 
         The chunks of finished files are not among them: their file_end has the whole text.
+        Raises CursorTooOld where the journal begins after `since`.
         """
         rows = await self._rows(_EVENTS_SINCE, project_id, since, limit)
-        return [(row["seq"], row["type"], row["data"].encode()) for row in rows]
-
-    async def last_seq(self, project_id: str) -> int | None:
-        """Return the number of the newest event, or None for an unknown project.
-
-        A replay may begin after any number from 0 to this one: nothing that a viewer needs is ever
-        dropped. A greater number is from a project that has been deleted since.
-        """
-        row = await self._row(_LAST_SEQ, project_id)
-        return None if row is None else int(row["last_seq"])
+        if rows and rows[0]["trimmed_seq"] > since:
+            raise CursorTooOld()
+        return [
+            (row["seq"], row["type"], row["data"].encode())
+            for row in rows
+            if row["seq"] is not None
+        ]
 
     async def list_projects(self, after: str | None, limit: int) -> ProjectPage:
         """Return up to `limit` (1 to 200) projects after a page's cursor.

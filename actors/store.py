@@ -16,6 +16,7 @@ from actors.database import LOST, Connection, connect, disconnect, storage_error
 from actors.errors import Fenced
 from actors.projections import LOAD, JournalEntry, batch
 from actors.records import from_column, read_text, state_from_row, stored_text
+from actors.settings import KEPT_EVENTS
 from actors.state import ProjectState
 
 __all__ = ["Claim", "JournalEntry", "Store", "StoredAnswer"]
@@ -74,8 +75,9 @@ class StoredAnswer:
 class Store:
     """One owner's access. Every method raises StorageUnavailable; those with an epoch, Fenced."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, *, kept_events: int = KEPT_EVENTS) -> None:
         self._database_url = database_url
+        self._kept_events = kept_events
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
 
@@ -105,7 +107,7 @@ class Store:
         """
         if not entries:
             return
-        sql, arguments = batch(project_id, epoch, entries, state)
+        sql, arguments = batch(project_id, epoch, entries, state, kept_events=self._kept_events)
         if not await self._run(lambda connection: connection.fetchval(sql, *arguments)):
             raise Fenced
 

@@ -168,6 +168,20 @@ async def test_who_missed_too_much_is_given_a_resync(
     assert watcher.frames[-1]["data"]["resync"] is True
 
 
+async def test_who_comes_with_a_cursor_before_the_journals_beginning_is_given_a_resync(
+    hub: Hub, database_url: str
+) -> None:
+    owner = await Owner(database_url, PROJECT, kept_events=3).claim()
+    await owner.write(*logs(1, 20))
+    await owner.write(ev.GenerationComplete(files=(), phases=1))
+    watcher = Watcher(hub, PROJECT, since=5)
+    await watcher.until(lambda frames: frames[-1:] != [] and frames[-1]["type"] == "snapshot")
+    await watcher.leave()
+    assert watcher.seqs[-1] == 21
+    assert watcher.frames[-1]["data"]["resync"] is True
+    await owner.store.close()
+
+
 @pytest.mark.parametrize(
     ("text", "since"),
     [

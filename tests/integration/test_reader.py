@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from actors import events as ev
 from actors.database import connect
-from actors.errors import Fenced, InvalidInput, StorageUnavailable
+from actors.errors import CursorTooOld, Fenced, InvalidInput, StorageUnavailable
 from actors.events import RunState, encode_data
 from actors.reader import MAX_CONNECTIONS, Reader
 from actors.state import FileInfo, ProjectState
@@ -62,7 +62,6 @@ def started(id_: str = "c-1") -> ev.RunStarted:
 
 async def test_an_unknown_project_is_none_everywhere(reader: Reader) -> None:
     assert await reader.state(PROJECT) is None
-    assert await reader.last_seq(PROJECT) is None
     assert await reader.events_since(PROJECT, 0, 10) == []
     assert await reader.files(PROJECT) == {}
     assert await reader.file(PROJECT, "a") is None
@@ -78,7 +77,6 @@ async def test_the_state_is_what_the_next_owner_claims(
     read = await reader.state(PROJECT)
     assert read == (await store.claim(PROJECT)).state
     assert read is not None
-    assert await reader.last_seq(PROJECT) == read.last_seq
     assert await reader.files(PROJECT) == read.files
 
 
@@ -92,6 +90,20 @@ async def test_events_since_pages_through_the_journal_in_order(
     assert await reader.events_since(PROJECT, 3, 4) == expected[3:7]
     assert await reader.events_since(PROJECT, len(events), 4) == []
     assert await reader.events_since(PROJECT, 10**12, 4) == []
+
+
+async def test_events_before_the_beginning_of_a_trimmed_journal_are_not_to_be_had(
+    reader: Reader, database_url: str
+) -> None:
+    store = Store(database_url, kept_events=3)
+    events = [queued(), *(ev.PhaseDesigning(phase_number=n) for n in range(8))]
+    await write(store, PROJECT, *events)
+    await write(store, PROJECT, ev.GenerationComplete(files=(), phases=1))
+    await store.close()
+    assert [seq for seq, _, _ in await reader.events_since(PROJECT, 7, 100)] == [8, 9, 10]
+    for since in (0, 6):
+        with pytest.raises(CursorTooOld):
+            await reader.events_since(PROJECT, since, 100)
 
 
 async def test_a_created_project_is_idle_and_is_created_once(reader: Reader, store: Store) -> None:

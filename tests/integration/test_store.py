@@ -323,6 +323,30 @@ async def test_usage_is_kept_per_model_call(
     assert tuple(row) == (1, "plan", "m", 2**33, 2, 0.5)
 
 
+async def test_the_journal_is_trimmed_to_its_newest_events_when_a_run_ends(
+    database_url: str, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    store = Store(database_url, kept_events=5)
+    claim = await store.claim(PROJECT)
+
+    async def kept() -> tuple[list[int], int]:
+        rows = await sql.fetch("SELECT seq FROM events ORDER BY seq")
+        floor = await sql.fetchval("SELECT trimmed_seq FROM agent_states")
+        return [row["seq"] for row in rows], floor
+
+    phases = [ev.PhaseDesigning(phase_number=number) for number in range(20)]
+    await append(store, claim.epoch, claim.state, *phases)
+    assert await kept() == (list(range(1, 21)), 0)
+    end = [ev.StateChange(state=RunState.ERROR), ev.ErrorRaised(message="no", code="c")]
+    await append(store, claim.epoch, claim.state, *end)
+    assert await kept() == ([18, 19, 20, 21, 22], 17)
+    await append(store, claim.epoch, claim.state, *end * 4)
+    assert await kept() == (list(range(23, 31)), 22)
+    await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
+    assert await kept() == ([27, 28, 29, 30, 31], 26)
+    await store.close()
+
+
 async def test_sandbox_logs_are_trimmed_when_a_run_ends(
     store: Store, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:

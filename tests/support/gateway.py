@@ -40,8 +40,8 @@ def describe(state: ProjectState) -> dict[str, Any]:
 class Owner:
     """Writes a project's journal as its actor would, each step when the test says so."""
 
-    def __init__(self, database_url: str, project_id: str) -> None:
-        self.store = Store(database_url)
+    def __init__(self, database_url: str, project_id: str, **options: int) -> None:
+        self.store = Store(database_url, **options)
         self.project_id = project_id
         self.state = ProjectState(project_id=project_id)
         self.epoch = 0
