@@ -74,7 +74,8 @@ _CONTENTS = (
     "SELECT file_path, content FROM generated_files WHERE project_id = $1 ORDER BY file_path"
 )
 _OPEN_PROJECTS = """
-SELECT project_id FROM agent_states WHERE run IS NOT NULL
+SELECT project_id FROM agent_states
+ WHERE run IS NOT NULL OR (sandbox_container_id IS NOT NULL AND NOT is_clean)
 UNION SELECT project_id FROM commands WHERE status = 'queued' ORDER BY 1
 """
 _COUNTS = "SELECT current_state, count(*) AS count FROM agent_states GROUP BY 1"
@@ -181,7 +182,11 @@ class Reader:
                     yield read_text(row["file_path"]), row["content"].decode()
 
     async def open_projects(self) -> list[str]:
-        """Return the projects with an open run or a queued command: to be revived at start."""
+        """Return the projects that are to be revived at start.
+
+        Those with an open run or a queued command, and those whose last owner was killed and may
+        have left its sandbox running.
+        """
         return [row["project_id"] for row in await self._rows(_OPEN_PROJECTS)]
 
     async def counts(self) -> dict[str, int]:

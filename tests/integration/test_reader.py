@@ -190,6 +190,17 @@ async def test_open_projects_are_those_with_a_run_or_a_queue(reader: Reader, sto
     assert await reader.open_projects() == ["running", "waiting"]
 
 
+async def test_a_project_whose_owner_was_killed_beside_its_sandbox_is_open(
+    reader: Reader, store: Store
+) -> None:
+    sandbox = ev.SandboxStarted(kind="docker", container_id="c0ffee")
+    for project_id in ("left", "killed"):
+        await write(store, project_id, sandbox)
+    await write(store, "without", ev.SandboxStarted(kind="static", container_id=None))
+    await store.mark_clean("left", (await store.claim("left")).epoch)
+    assert await reader.open_projects() == ["killed"]
+
+
 async def test_counts_are_by_state(reader: Reader, store: Store) -> None:
     assert await reader.counts() == {}
     await reader.create_project("a")
