@@ -31,6 +31,7 @@ from actors.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+ORPHANED_SECONDS = 6.0  # to save everything once the service around the actors is gone
 TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
 
 
@@ -181,7 +182,7 @@ class Supervisor(BaseActor):
         """Neither the lifeline nor the guard's descriptor is readable before its holder's end."""
         log.warning("the service around the actors is gone: saving every project")
         self.watched_fds = []
-        self._begin_stop(self.settings.shutdown_seconds / 2)
+        self._begin_stop(min(self.settings.shutdown_seconds / 2, ORPHANED_SECONDS))
 
     @handles(m.Shutdown)
     def shut_down(self, message: m.Shutdown, sender: Any) -> None:
