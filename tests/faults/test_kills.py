@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
-import signal
 import socket
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import WAIT_SECONDS, Frame, Service, ServiceFactory, Viewer
 
+ORPHANED_SECONDS = 10.0  # the contract: by then no process is left without its service
 ANCESTRY = ["project actor", "nursery", "supervisor", "admin", "guard"]
 SITE = {"index.html": "<h1>Hello</h1>\n", "app.js": "console.log(1);\n"}
 
@@ -128,14 +129,18 @@ async def test_three_crashes_end_the_run_with_a_reason_and_the_work_intact(
         await viewer.expect("generation_complete")
 
 
-async def test_a_killed_gateway_leaves_no_process_and_the_next_start_goes_on(
-    service: Service, services: ServiceFactory, openrouter: ScriptedOpenRouter
+@pytest.mark.parametrize("victims", ["gateway", "every process"])
+async def test_a_killed_service_leaves_no_process_and_the_next_start_goes_on(
+    service: Service, services: ServiceFactory, openrouter: ScriptedOpenRouter, victims: str
 ) -> None:
     viewer = Viewer(service, "p1")
     async with viewer.connected():
         gate = await generating(viewer, openrouter)
-        os.kill(service.pid, signal.SIGKILL)
-        await service.wait_until_gone()
+        for process in service.processes():  # with the database, as the end of a machine
+            if victims == "every process" or process.pid == service.pid:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        await service.wait_until_gone(ORPHANED_SECONDS)
         gate.release()
     again = await services.start(service.state_dir, **openrouter.environment)
     viewer = Viewer(again, "p1")
