@@ -231,6 +231,21 @@ async def test_an_open_file_that_cannot_be_continued_is_restored_before_the_next
     assert asked(world)[1].brief.paths_to_write == tuple(SITE)
 
 
+async def test_a_file_beyond_the_plan_that_breaks_off_when_all_else_is_finished_is_given_up(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    planned = "".join(write_scof(path, text, "EOF") for path, text in SITE.items())
+    text = f"{planned}cat > other.js << 'EOF'\n{APP}"
+    world.model.answer_next(Answer(text=text, finish_reason="length"), purpose="implement")
+    await world.live()
+    await world.generate()
+    await completes_with(world)
+    restored = await world.sink.expect("file_restored")
+    assert restored["data"] == {"path": "other.js", "content": None}
+    assert len(asked(world)) == 1
+
+
 async def test_a_cancel_while_a_file_is_continued_gives_back_its_former_content(
     world: World,
 ) -> None:
