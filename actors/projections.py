@@ -67,7 +67,6 @@ _CHANGES_PROJECT = (
     ev.RunStarted,
     *_ENDS_RUN,
 )
-_CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
 
 
 @dataclass(slots=True)
@@ -220,7 +219,7 @@ def _closed_before(entries: Sequence[JournalEntry]) -> int:
                 path = continued
             case ev.FileEnd(path=ended) | ev.FileRestored(path=ended) if path in (None, ended):
                 limit, path = entry.seq + 1, None
-            case event if isinstance(event, _CLOSES_ANY_FILE):
+            case event if isinstance(event, _ENDS_RUN):
                 limit, path = entry.seq + 1, None
             case _:
                 pass

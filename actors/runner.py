@@ -124,10 +124,11 @@ class Runner:
             model=self._model,
             deployment=self._deployment,
             load_files=lambda: patiently(lambda: self._store.file_contents(state.project_id)),
+            settled=self._journal.settled,
         )
-        async with aclosing(pipeline.events()) as events:
-            async for event in events:
-                await self._journal.record(event)
+        async with aclosing(pipeline.events()) as batches:
+            async for batch in batches:
+                await self._journal.record(*batch)
         await self._journal.record(*pipeline.completion())  # in one transaction: all or none
 
     async def _open(self) -> None:

@@ -34,6 +34,7 @@ from tests.support.postgres import wait_until_blocked
 PROJECT = "p-1"
 MARKER = b'{"type":"marker","data":{},"seq":%d}'
 DESIGNING = ev.StateChange(state=RunState.DESIGNING_PHASE)
+OPENED = (ev.FileStart(path="b"), ev.FileChunk(path="b", chunk="three"))
 
 
 class Owner:
@@ -233,6 +234,24 @@ async def test_several_barriers_at_once_are_seen_all_or_none(world: World) -> No
     assert types(await world.published(owner)) == ["generation_complete", "state_change"]
 
 
+async def test_a_batch_of_both_kinds_keeps_its_order_and_is_saved_as_a_whole(world: World) -> None:
+    owner = await world.owner()
+    owner.journal.note(chunk("a", "one "))  # still in its window
+    batch = (chunk("a", "two"), ev.FileEnd(path="a", content="one two"), *OPENED)
+    async with world.row_held():
+        recording = asyncio.create_task(owner.journal.record(*batch))
+        await world.blocked()
+        assert numbers(await world.published(owner)) == [1]
+    assert await recording == 5
+    assert [frame["data"] for frame in await world.published(owner)][1:4] == [
+        {"path": "a", "chunk": "two"},
+        {"path": "a", "content": "one two"},
+        {"path": "b"},
+    ]
+    assert await world.saved() == [3, 4, 5]  # of a finished file nothing but its end is kept
+    assert fold(await world.published(owner)) == await world.saved_state()
+
+
 async def test_too_much_that_is_unsaved_makes_the_recorder_wait_for_the_database(
     world: World,
 ) -> None:
@@ -423,6 +442,21 @@ async def test_settled_means_that_what_a_cancelled_recorder_began_is_saved_and_i
     await settling
     assert await world.saved() == [1]
     assert owner.journal.state.state is RunState.DESIGNING_PHASE
+
+
+async def test_settled_means_that_the_last_chunks_are_in_the_state(world: World) -> None:
+    owner = await world.owner()
+    await owner.journal.record(*OPENED, chunk("b", " four"))
+    await owner.journal.settled()
+    assert owner.journal.state.open_file == OpenFile(path="b", chunks=["three four"])
+    async with world.row_held():
+        recording = asyncio.create_task(owner.journal.record(DESIGNING))
+        await world.blocked()
+        await owner.journal.record(chunk("b", " five"))
+        settling = asyncio.create_task(owner.journal.settled())
+    await settling
+    await recording
+    assert owner.journal.state.open_file.text == "three four five"
 
 
 async def test_cancelling_a_recorder_that_waits_for_its_turn_loses_nothing(world: World) -> None:

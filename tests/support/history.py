@@ -40,7 +40,7 @@ def history(rng: random.Random, runs: int = 4) -> Iterator[Event]:
         )
         for _ in range(rng.randint(1, 2)):
             phases += 1
-            yield from _phase(rng, phases)
+            yield from _phase(rng, phases, started.id)
             if rng.random() < 0.2:
                 yield ev.RunResumed(id=started.id, phase_number=phases)
         if number == runs - 1 and rng.random() < 0.5:
@@ -64,7 +64,7 @@ def _queue(rng: random.Random, waiting: list[ev.CommandQueued], number: int) -> 
         yield ev.CommandDropped(id=waiting.pop(rng.randrange(len(waiting))).id, reason="replaced")
 
 
-def _phase(rng: random.Random, number: int) -> Iterator[Event]:
+def _phase(rng: random.Random, number: int, run_id: str) -> Iterator[Event]:
     paths = rng.sample(PATHS, rng.randint(1, len(PATHS)))
     yield ev.StateChange(state=RunState.DESIGNING_PHASE)
     yield ev.PhaseDesigning(phase_number=number)
@@ -84,6 +84,11 @@ def _phase(rng: random.Random, number: int) -> Iterator[Event]:
             yield ev.FileChunk(path=path, chunk=chunk)
             if rng.random() < 0.1:
                 yield ev.SandboxLog(stream="stdout", line=chunk)
+        if rng.random() < 0.1:
+            yield ev.RunResumed(id=run_id, phase_number=number)
+            yield ev.StateChange(state=RunState.IMPLEMENTING_PHASE)
+            yield ev.FileStart(path=path)
+            yield ev.FileChunk(path=path, chunk="".join(chunks))
         if rng.random() < 0.1:
             yield ev.FileRestored(path=path, content=rng.choice((None, "former")))
         else:

@@ -211,9 +211,10 @@ def test_a_restored_file_is_closed_and_keeps_its_former_measure() -> None:
     assert state.files == {"a": file_info("former", 0)}
 
 
-def test_a_resumed_run_closes_the_unfinished_file() -> None:
-    state = fold(ev.FileStart(path="a"), ev.RunResumed(id="1", phase_number=1))
-    assert state.open_file is None
+def test_a_resumed_run_goes_on_with_the_unfinished_file() -> None:
+    state = fold(ev.FileChunk(path="a", chunk="te"), ev.RunResumed(id="1", phase_number=1))
+    apply(state, ev.FileChunk(path="a", chunk="xt"), 3)
+    assert state.open_file == OpenFile(path="a", chunks=["te", "xt"])
 
 
 def test_the_sandbox_and_its_preview_are_remembered() -> None:
