@@ -133,11 +133,11 @@ class World:
         """End the agent's life as a crash does: without saving anything more."""
         agent = self.desk.agent
         assert agent is not None
-        runner = agent._runner
-        assert runner is not None
-        if runner._task is not None:
-            runner._task.cancel()
-            await asyncio.wait([runner._task])
+        assert agent._runner is not None
+        tasks = [task for task in (agent._runner._task, agent._preview._task) if task is not None]
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait([task])
         self.desk.left.set()
 
     async def has_left(self) -> None:

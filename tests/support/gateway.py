@@ -34,7 +34,7 @@ Frame = dict[str, Any]
 
 
 def describe(state: ProjectState) -> dict[str, Any]:
-    return snapshot_data(state, model="demo", is_demo=True)
+    return snapshot_data(state, model="demo", is_demo=True, service_url="http://127.0.0.1:8080")
 
 
 class Owner:
