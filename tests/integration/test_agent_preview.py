@@ -82,6 +82,11 @@ def new_types(world: World) -> list[str]:
     return types[types.index("hibernated") + 1 :]
 
 
+def is_opening(world: World) -> bool:
+    assert world.desk.agent is not None
+    return world.desk.agent._preview.is_opening
+
+
 def said_to_be_idle(world: World) -> list[bool]:
     """What the supervisor was told of it, in order."""
     return [told.idle for told in world.desk.told if isinstance(told, m.ProjectIdle)]
@@ -259,8 +264,7 @@ async def test_a_run_that_is_granted_ends_the_start_and_has_the_sandbox_for_itse
     world.model.add_phase("More", MORE, last=True)
     await world.generate("second")
     await world.sink.expect("phase_designing", 2)
-    assert world.desk.agent is not None
-    assert not world.desk.agent._preview.is_opening
+    assert not is_opening(world)
     hold.release()
     await world.sink.expect("generation_complete", 2)
     assert world.sink.types().count("server_started") == 2  # the runs' own
@@ -277,8 +281,7 @@ async def test_a_passivation_is_refused_while_the_app_is_being_started(
     assert world.desk.times_told(m.PassivationRefused) == 1
     assert said_to_be_idle(world)[-1] is False
     server.release()
-    await served(world, 2)
-    assert said_to_be_idle(world)[-1] is True
+    await world.desk.until_told(m.ProjectIdle(project_id="p1", idle=True))
     await asleep(world)
     assert engine.container is not None
     assert not engine.container.is_running
@@ -305,6 +308,7 @@ async def test_a_shutdown_ends_the_start_and_stops_the_sandbox(
     await opening(world, engine, step)
     world.desk.post(m.SaveAndStop())
     await world.has_left()
+    assert not is_opening(world)
     assert new_types(world) == []
     assert engine.container is not None
     assert not engine.container.is_running
@@ -319,6 +323,7 @@ async def test_a_removal_ends_the_start_and_removes_the_sandbox(
     removal = asyncio.ensure_future(world.request(m.RemoveProject))
     await world.has_left()
     assert isinstance(await removal, m.Done)
+    assert not is_opening(world)
     assert engine.container is None
     assert await world.files() == {}
 
