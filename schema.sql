@@ -61,8 +61,8 @@ CREATE TABLE IF NOT EXISTS generated_files (
 );
 
 -- The journal. `data` is the very text that viewers were sent. Rows of file_start and file_chunk
--- exist for the open file alone; when a run ends, only the newest rows are kept
--- (CODEGEN_KEPT_EVENTS). No foreign key: its check would cost more than the insert, and
+-- exist for the open file alone; when a run ends or the project hibernates, only the newest rows are
+-- kept (CODEGEN_KEPT_EVENTS). No foreign key: its check would cost more than the insert, and
 -- the epoch's guard already holds the project's row.
 CREATE TABLE IF NOT EXISTS events (
     project_id text NOT NULL,

@@ -20,6 +20,7 @@ from actors.commands import Commands
 from actors.errors import (
     ActorCrashed,
     Fenced,
+    NotFound,
     ProjectBusy,
     ServiceError,
     StorageUnavailable,
@@ -28,7 +29,9 @@ from actors.events import RunState
 from actors.feed import Feed
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model
-from actors.journal import Journal
+from actors.journal import Journal, patiently
+from actors.paths import preview_url
+from actors.preview import Preview
 from actors.runner import AbortReason, Runner
 from actors.sandbox.base import LogSink, Sandbox
 from actors.service_log import last_records
@@ -77,10 +80,14 @@ class ProjectAgent:
         self._store = tools.store
         self._model = tools.model
         self._office = office
-        self._deployment = Deployment(lambda: tools.make_sandbox(self._note_sandbox_log))
+        self._deployment = Deployment(
+            lambda: tools.make_sandbox(self._note_sandbox_log),
+            preview_url(settings.url, project_id),
+        )
         self._journal: Journal | None = None
         self._feed: Feed | None = None
         self._runner: Runner | None = None
+        self._preview: Preview
         self._commands: Commands
         self._epoch = 0
         self._started = asyncio.Event()  # claimed, or waiting for a database that is away
@@ -115,6 +122,12 @@ class ProjectAgent:
                 model=self._model,
                 deployment=self._deployment,
                 on_end=self._run_ended,
+            )
+            self._preview = Preview(
+                journal=self._journal,
+                deployment=self._deployment,
+                load_files=lambda: patiently(lambda: self._store.file_contents(self._project_id)),
+                on_end=self._settle,
             )
             self._commands = Commands(
                 settings=self._settings,
@@ -227,15 +240,19 @@ class ProjectAgent:
                 self._office.answer(message, await self._commands.cancel(message))
             case m.ReviveProject():
                 self._office.answer(message, self._info(message))
+            case m.OpenPreview():
+                await self._open_preview(message)
             case m.PassivateProject():
-                if self._has_work:
+                if self._has_work or self._preview.is_opening:
                     raise ProjectBusy("The project has work to do.")
                 await self._leave(ev.Hibernated())
             case m.RemoveProject():
                 await self._remove(message)
             case m.RunGranted():
+                await self._preview.stop()
                 self._start_run()
             case m.SaveAndStop():
+                await self._preview.stop()
                 await self._stop_run(AbortReason.SHUTDOWN)
                 await self._leave()
             case _:
@@ -249,6 +266,13 @@ class ProjectAgent:
             running=self._runner is not None and self._runner.is_active,
         )
 
+    async def _open_preview(self, request: m.OpenPreview) -> None:
+        assert self._runner is not None
+        if not self._state.files:
+            raise NotFound("The project has no files yet.")
+        url = self._deployment.url if self._runner.is_active else await self._preview.open()
+        self._office.answer(request, m.PreviewOpened(request_id=request.request_id, url=url))
+
     # --- the run ---------------------------------------------------------------------------------
 
     @property
@@ -260,12 +284,12 @@ class ProjectAgent:
         assert self._runner is not None
         if self._runner.is_active or self._has_left:
             return
-        is_idle = not self._has_work
+        is_idle = not self._has_work and not self._preview.is_opening
         self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=is_idle))
-        if is_idle:
-            await self._store.release()
-        else:
+        if self._has_work:
             self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
+        elif is_idle:
+            await self._store.release()
 
     def _start_run(self) -> None:
         assert self._runner is not None
@@ -294,6 +318,7 @@ class ProjectAgent:
     # --- leaving ---------------------------------------------------------------------------------
 
     async def _remove(self, request: m.RemoveProject) -> None:
+        await self._preview.stop()
         await self._stop_run(AbortReason.REMOVED)
         await self._deployment.remove()
         if request.delete:

@@ -69,10 +69,19 @@ class GetProject(ProjectRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPreview(ProjectRequest):
+    """Have the project's app served, waking its actor; answered at once by `PreviewOpened`.
+
+    `Failed` says, once, why the last start of the app failed; asked again, it is started again.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassivateProject(ProjectRequest):
     """Make an idle actor save, stop its sandbox and leave memory; answered by `Done`.
 
-    An actor with a run or a queue refuses with `Failed(code="project_busy")`.
+    An actor with a run or a queue, or one that is starting the project's app for `OpenPreview`,
+    refuses with `Failed(code="project_busy")`.
     """
 
 
@@ -147,6 +156,13 @@ class Accepted(Answer):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Answer):
     """The request was carried out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewOpened(Answer):
+    """The app answers at `url`, an address of the sandbox; None while it is built or started."""
+
+    url: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +322,7 @@ class RunEnded(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectIdle(Message):
-    """Project actor -> supervisor: no run and no queue since now (`idle`), or work again."""
+    """Project actor -> supervisor: nothing to do since now (`idle`), or something again."""
 
     project_id: str
     idle: bool

@@ -68,6 +68,7 @@ class ProjectActor(BaseActor):
         m.StartGeneration,
         m.CancelGeneration,
         m.ReviveProject,
+        m.OpenPreview,
         m.PassivateProject,
         m.RemoveProject,
         m.RunGranted,

@@ -26,7 +26,7 @@ from actors.records import (
 )
 from actors.state import Command, ProjectState
 
-#: Newest sandbox_log rows that are kept of a project; trimmed when a run ends.
+#: Newest sandbox_log rows that are kept of a project; trimmed with the journal.
 KEPT_SANDBOX_LOG_ROWS = 500
 MAX_TITLE_CHARS = 200
 
@@ -60,6 +60,7 @@ class JournalEntry:
 _KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
 _CHANGES_PHASES = (ev.PhaseDesigned, ev.FileEnd, ev.FilesWritten, ev.PhaseCompleted)
 _ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
+_TRIMS_JOURNAL = (*_ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
 _CHANGES_PROJECT = (
     ev.StateChange,
     ev.CommandQueued,
@@ -99,9 +100,9 @@ def batch(
     """Return the statement and its arguments.
 
     `state` is the fold up to the last entry, or, where all of them are chunks, log lines and the
-    like (they change no column), up to a later one. Where a run ends the journal is trimmed to its
-    newest `kept_events` rows. The number of different statements is small,
-    so a connection's cache prepares each once.
+    like (they change no column), up to a later one. Where a run ends, or the project hibernates,
+    the journal is trimmed to its newest `kept_events` rows. The number of different statements is
+    small, so a connection's cache prepares each once.
     """
     statement = _Statement(arguments=[project_id, epoch])
     _guard(statement, entries, state, kept_events)
@@ -147,7 +148,7 @@ def _guard(
         f"{name} = {value}::{kind}"
         for (name, (_, kind)), value in zip(columns.items(), values, strict=True)
     )
-    if any(isinstance(entry.event, _ENDS_RUN) for entry in entries):
+    if any(isinstance(entry.event, _TRIMS_JOURNAL) for entry in entries):
         (older,) = statement.put(max(0, kept_events - len(entries)))  # those are not yet stored
         assignments += (
             ", trimmed_seq = greatest(trimmed_seq, coalesce((SELECT seq FROM events "
@@ -187,7 +188,7 @@ def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
             "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
             f"AND events.type IN ('file_start', 'file_chunk') AND events.seq < {limit}::bigint",
         )
-    if any(isinstance(entry.event, _ENDS_RUN) for entry in entries):
+    if any(isinstance(entry.event, _TRIMS_JOURNAL) for entry in entries):
         new_rows = sum(isinstance(entry.event, ev.SandboxLog) for entry in entries)
         (keep,) = statement.put(max(0, KEPT_SANDBOX_LOG_ROWS - new_rows))
         statement.add(

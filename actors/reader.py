@@ -70,6 +70,7 @@ SELECT file_path, size, sha256, phase_index FROM generated_files
 _FILE = """
 SELECT content, sha256 FROM generated_files WHERE project_id = $1 AND file_path = $2
 """
+_HAS_FILES = "SELECT FROM generated_files WHERE project_id = $1 LIMIT 1"
 _CONTENTS = (
     "SELECT file_path, content FROM generated_files WHERE project_id = $1 ORDER BY file_path"
 )
@@ -169,6 +170,10 @@ class Reader:
         """Return a finished file's text and SHA-256 in hex."""
         row = await self._row(_FILE, project_id, stored_text(path))
         return None if row is None else (row["content"].decode(), row["sha256"])
+
+    async def has_files(self, project_id: str) -> bool:
+        """Say whether the project has a finished file; False for an unknown one."""
+        return await self._row(_HAS_FILES, project_id) is not None
 
     async def all_contents(self, project_id: str) -> AsyncIterator[tuple[str, str]]:
         """Yield every finished file as (path, text), by path, all of one moment.

@@ -88,6 +88,7 @@ class Supervisor(BaseActor):
         m.StartGeneration,
         m.CancelGeneration,
         m.ReviveProject,
+        m.OpenPreview,
         m.GetProject,
         m.PassivateProject,
         m.RemoveProject,

@@ -148,7 +148,12 @@ async def show_project(request: web.Request) -> web.Response:
     """Tell what a viewer's snapshot tells."""
     settings = request.app[CONTEXT].settings
     state = await _known_project(request)
-    data = snapshot_data(state, model=settings.model_label, is_demo=settings.is_demo)
+    data = snapshot_data(
+        state,
+        model=settings.model_label,
+        is_demo=settings.is_demo,
+        service_url=settings.url,
+    )
     return _json({"id": state.project_id, **data})
 
 

@@ -19,6 +19,8 @@ from actors.messages import (
     Answer,
     CancelGeneration,
     Done,
+    OpenPreview,
+    PreviewOpened,
     ProjectRequest,
     RemoveProject,
     StartGeneration,
@@ -67,6 +69,18 @@ async def carry_out(actors: Actors, project_id: str, frame: ClientFrame) -> Acce
 async def remove(actors: Actors, project_id: str) -> None:
     """Have the project removed with all its data; errors as above."""
     await _ask_until_answered(actors, RemoveProject(request_id="", project_id=project_id))
+
+
+async def open_preview(actors: Actors, project_id: str) -> str | None:
+    """Have the project's app started; return where it answers, None while it does not yet.
+
+    Asked once: whoever waits for the app asks again. Raises what the start has failed with.
+    """
+    answer = await actors.ask(
+        OpenPreview(request_id=uuid4().hex, project_id=project_id), ATTEMPT_SECONDS
+    )
+    assert isinstance(answer, PreviewOpened)
+    return answer.url
 
 
 async def _ask_until_answered(actors: Actors, request: ProjectRequest) -> Answer:

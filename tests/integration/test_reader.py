@@ -65,6 +65,7 @@ async def test_an_unknown_project_is_none_everywhere(reader: Reader) -> None:
     assert await reader.events_since(PROJECT, 0, 10) == []
     assert await reader.files(PROJECT) == {}
     assert await reader.file(PROJECT, "a") is None
+    assert not await reader.has_files(PROJECT)
     assert [item async for item in reader.all_contents(PROJECT)] == []
     assert not await reader.delete_project(PROJECT)
 
@@ -148,6 +149,16 @@ async def test_an_empty_list_is_one_page(reader: Reader) -> None:
 async def test_a_cursor_of_somebody_else_is_refused(reader: Reader, cursor: str) -> None:
     with pytest.raises(InvalidInput):
         await reader.list_projects(cursor, 10)
+
+
+async def test_a_project_has_files_from_its_first_finished_one_on(
+    reader: Reader, store: Store
+) -> None:
+    await write(store, PROJECT, ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="x"))
+    assert not await reader.has_files(PROJECT)
+    await write(store, PROJECT, ev.FileEnd(path="a", content=""))
+    assert await reader.has_files(PROJECT)
+    assert not await reader.has_files("another")
 
 
 async def test_a_file_comes_with_its_hash(reader: Reader, store: Store) -> None:

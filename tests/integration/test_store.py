@@ -338,7 +338,7 @@ async def test_usage_is_kept_per_model_call(
     assert tuple(row) == (1, "plan", "m", 2**33, 2, 0.5)
 
 
-async def test_the_journal_is_trimmed_to_its_newest_events_when_a_run_ends(
+async def test_the_journal_is_trimmed_to_its_newest_events_when_a_run_ends_or_the_actor_leaves(
     database_url: str, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     store = Store(database_url, kept_events=5)
@@ -359,18 +359,21 @@ async def test_the_journal_is_trimmed_to_its_newest_events_when_a_run_ends(
     assert await kept() == (list(range(23, 31)), 22)
     await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
     assert await kept() == ([27, 28, 29, 30, 31], 26)
+    await append(store, claim.epoch, claim.state, ev.ServerStarted(url="http://h"), ev.Hibernated())
+    assert await kept() == ([29, 30, 31, 32, 33], 28)
     await store.close()
 
 
-async def test_sandbox_logs_are_trimmed_when_a_run_ends(
-    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+@pytest.mark.parametrize("last", [ev.GenerationComplete(files=(), phases=1), ev.Hibernated()])
+async def test_sandbox_logs_are_trimmed_when_a_run_ends_or_the_project_goes_to_sleep(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], last: ev.Event
 ) -> None:
     claim = await store.claim(PROJECT)
     count = KEPT_SANDBOX_LOG_ROWS + 50
     lines = [ev.SandboxLog(stream="stdout", line=str(number)) for number in range(count)]
     await append(store, claim.epoch, claim.state, *lines)
-    last = ev.SandboxLog(stream="stdout", line="last")
-    await append(store, claim.epoch, claim.state, last, ev.GenerationComplete(files=(), phases=1))
+    newest = ev.SandboxLog(stream="stdout", line="newest")
+    await append(store, claim.epoch, claim.state, newest, last)
     seqs = await sql.fetch("SELECT seq FROM events WHERE type = 'sandbox_log' ORDER BY seq")
     expected = list(range(count + 2 - KEPT_SANDBOX_LOG_ROWS, count + 2))
     assert [row["seq"] for row in seqs] == expected

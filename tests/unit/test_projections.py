@@ -41,6 +41,7 @@ def parts(*events: ev.Event) -> list[str]:
             (ev.GenerationCancelled(reason="user"),),
             ["owner", "journal", "closed", "trimmed", "trimmed_log", "project", "settled"],
         ),
+        ((ev.Hibernated(),), ["owner", "journal", "trimmed", "trimmed_log"]),
     ],
     ids=lambda value: value[0].type if isinstance(value[0], ev.Event) else "",
 )

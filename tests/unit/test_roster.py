@@ -150,6 +150,20 @@ def test_an_actor_that_works_again_is_not_passivated(world: World) -> None:
     assert world.roster.stage("p") is Stage.LIVE
 
 
+def test_who_asks_for_the_app_begins_the_idle_time_anew(world: World) -> None:
+    address = live(world)
+    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    request = world.request(m.OpenPreview)
+    assert world.to(address)[-1] == request
+    world.do(world.at(1000.0).passivate_idle())  # while the actor has not said that it is idle
+    assert world.roster.stage("p") is Stage.LIVE
+    world.do(world.at(1000.0).idle(world.actor_of("p"), True))
+    world.do(world.at(1009.0).passivate_idle())
+    assert world.roster.stage("p") is Stage.LIVE
+    world.do(world.at(1010.0).passivate_idle())
+    assert world.roster.stage("p") is Stage.PASSIVATING
+
+
 def test_a_clean_up_may_name_its_own_limit(world: World) -> None:
     live(world)
     world.do(world.at(100.0).idle(world.actor_of("p"), True))

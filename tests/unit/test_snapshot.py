@@ -13,6 +13,7 @@ from actors.snapshot import snapshot_data
 from actors.state import ProjectState, apply, file_info
 from tests.support.history import history
 
+SERVICE = "http://h:1"
 EMPTY: dict[str, object] = {
     "state": "idle",
     "phases": [],
@@ -31,7 +32,8 @@ EMPTY: dict[str, object] = {
 
 
 def test_an_empty_project_has_every_member() -> None:
-    assert snapshot_data(ProjectState(project_id="p"), model="demo", is_demo=True) == EMPTY
+    state = ProjectState(project_id="p")
+    assert snapshot_data(state, model="demo", is_demo=True, service_url=SERVICE) == EMPTY
 
 
 def test_a_running_project_is_shown_whole() -> None:
@@ -55,12 +57,12 @@ def test_a_running_project_is_shown_whole() -> None:
         ev.FileChunk(path="c", chunk="te"),
         ev.FileChunk(path="c", chunk="xt"),
         ev.SandboxStarted(kind="docker", container_id="c0ffee"),
-        ev.ServerStarted(url="http://h"),
+        ev.ServerStarted(url="http://another-port/preview/p/"),
     ]
     for seq, event in enumerate(events, 1):
         apply(state, event, seq)
     on_wire = {"description": "d", "model": "m", "maxPhases": 5}
-    assert snapshot_data(state, model="m", is_demo=False) == {
+    assert snapshot_data(state, model="m", is_demo=False, service_url=SERVICE) == {
         "state": "implementing_phase",
         "phases": [
             {
@@ -82,7 +84,7 @@ def test_a_running_project_is_shown_whole() -> None:
         "run": {"id": "1", **on_wire, "firstPhase": 1},
         "problem": None,
         "descriptions": ["d"],
-        "previewUrl": "http://h",
+        "previewUrl": "http://h:1/preview/p/",
         "sandbox": {"kind": "docker", "containerId": "c0ffee"},
         "model": "m",
         "isDemo": False,
@@ -93,7 +95,7 @@ def test_a_running_project_is_shown_whole() -> None:
 def test_a_problem_is_shown_with_its_code() -> None:
     state = ProjectState(project_id="p")
     apply(state, ev.ErrorRaised(message="m", code="c"), 1)
-    data = snapshot_data(state, model="m", is_demo=False)
+    data = snapshot_data(state, model="m", is_demo=False, service_url=SERVICE)
     assert data["problem"] == {"code": "c", "message": "m"}
 
 
@@ -102,7 +104,7 @@ def test_a_snapshot_is_plain_json_and_shares_nothing_with_the_state(seed: int) -
     state = ProjectState(project_id="p")
     for seq, event in enumerate(history(random.Random(seed)), 1):
         apply(state, event, seq)
-    data = snapshot_data(state, model="m", is_demo=False)
+    data = snapshot_data(state, model="m", is_demo=False, service_url=SERVICE)
     assert orjson.loads(orjson.dumps(data)) == data
     before = orjson.dumps(data)
     state.descriptions.append("later")
