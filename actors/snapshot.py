@@ -17,6 +17,7 @@ def snapshot_data(state: ProjectState, *, model: str, is_demo: bool) -> dict[str
     return {
         "state": state.state.value,
         "phases": [phase_record(phase) for phase in state.phases],
+        "designing": state.designing,
         "files": [
             {
                 "path": path,
