@@ -21,6 +21,7 @@ def snapshot_data(
     return {
         "state": state.state.value,
         "phases": [phase_record(phase) for phase in state.phases],
+        "designing": state.designing,
         "files": [
             {
                 "path": path,

@@ -68,7 +68,8 @@ const HANDLERS = {
     project.refusal = null;
   },
   command_queued(project, data) {
-    project.queue = [...dequeue(project, data.id), data];
+    const others = dequeue(project, data.id);
+    project.queue = data.place ? [...others, data] : [data, ...others];
   },
   command_dropped(project, data) {
     project.queue = dequeue(project, data.id);

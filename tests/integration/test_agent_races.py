@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -14,13 +13,14 @@ from actors import messages as m
 from actors.database import connect
 from actors.effects import Send
 from actors.errors import SandboxUnavailable
-from actors.events import RunState, decode_data
+from actors.events import RunState
 from actors.roster import Roster, Stage
-from actors.state import OpenFile, ProjectState, apply
+from actors.state import ProjectState
 from actors.store import Store
 from tests.support.agent import MORE, SITE, World
 from tests.support.log import log_line
 from tests.support.openrouter import Answer, Gate
+from tests.support.replay_fold import comparable, fold
 from tests.support.sandbox import MemoryEngine
 
 
@@ -185,18 +185,8 @@ async def journalled(world: World) -> ProjectState:
         rows = await connection.fetch("SELECT seq, type, data FROM events ORDER BY seq")
     finally:
         await connection.close()
-    state = ProjectState(project_id="p1")
-    for row in rows:
-        apply(state, decode_data(row["type"], orjson.loads(row["data"])), row["seq"])
-    return comparable(state)
-
-
-def comparable(state: ProjectState) -> ProjectState:
-    """The state with the open file's text in one piece: how it was cut does not matter."""
-    state = deepcopy(state)
-    if state.open_file is not None:
-        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
-    return state
+    frames = ({**row, "data": orjson.loads(row["data"])} for row in rows)
+    return fold("p1", frames)
 
 
 async def claimed(world: World) -> ProjectState:

@@ -6,22 +6,21 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator
-from copy import deepcopy
 
 import asyncpg
-import orjson
 import pytest
 import pytest_asyncio
 
 from actors import events as ev
 from actors.database import connect
 from actors.errors import Fenced, StorageUnavailable
-from actors.events import RunState, decode_data
+from actors.events import RunState
 from actors.projections import KEPT_SANDBOX_LOG_ROWS, JournalEntry
-from actors.state import OpenFile, ProjectState, apply
+from actors.state import OpenFile, ProjectState
 from actors.store import Store, StoredAnswer
 from tests.support.history import history, record
 from tests.support.postgres import wait_until_blocked
+from tests.support.replay_fold import comparable
 
 PROJECT = "p-1"
 
@@ -38,14 +37,6 @@ async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Rec
     connection = await connect(database_url)
     yield connection
     await connection.close()
-
-
-def comparable(state: ProjectState) -> ProjectState:
-    """The state with the open file's text in one piece: how it was cut does not matter."""
-    state = deepcopy(state)
-    if state.open_file is not None:
-        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
-    return state
 
 
 def queued(id_: str = "c-1", place: int = 0) -> ev.CommandQueued:
@@ -126,17 +117,6 @@ async def test_the_projections_equal_the_fold_after_every_batch(store: Store, se
         if rng.random() < 0.3:
             state = claim.state  # go on as a revived actor does
     assert await store.file_contents(PROJECT) == contents
-
-
-async def test_a_replay_of_the_journal_gives_the_same_state(
-    store: Store, sql: asyncpg.Connection[asyncpg.Record]
-) -> None:
-    claim = await store.claim(PROJECT)
-    await append(store, claim.epoch, claim.state, *history(random.Random(7)))
-    replayed = ProjectState(project_id=PROJECT)
-    for row in await sql.fetch("SELECT seq, type, data FROM events ORDER BY seq"):
-        apply(replayed, decode_data(row["type"], orjson.loads(row["data"])), row["seq"])
-    assert comparable(replayed) == comparable(claim.state)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,6 +17,7 @@ SERVICE = "http://h:1"
 EMPTY: dict[str, object] = {
     "state": "idle",
     "phases": [],
+    "designing": 0,
     "files": [],
     "openFile": None,
     "queue": [],
@@ -50,6 +51,7 @@ def test_a_running_project_is_shown_whole() -> None:
         ev.CommandQueued(id="2", place=1, **command),  # type: ignore[arg-type]  # as listed above
         ev.RunStarted(id="1", first_phase=1, **command),  # type: ignore[arg-type]  # as above
         ev.StateChange(state=RunState.IMPLEMENTING_PHASE),
+        ev.PhaseDesigning(phase_number=1),
         ev.PhaseDesigned(phase=plan),
         ev.FileEnd(path="b", content="☃"),
         ev.FileEnd(path="a", content=""),
@@ -75,6 +77,7 @@ def test_a_running_project_is_shown_whole() -> None:
                 "finished": ["b", "a"],
             }
         ],
+        "designing": 1,
         "files": [
             {"path": "a", "size": 0, "sha256": file_info("", 1).sha256, "phaseNumber": 1},
             {"path": "b", "size": 3, "sha256": file_info("☃", 1).sha256, "phaseNumber": 1},
@@ -88,7 +91,7 @@ def test_a_running_project_is_shown_whole() -> None:
         "sandbox": {"kind": "docker", "containerId": "c0ffee"},
         "model": "m",
         "isDemo": False,
-        "lastSeq": 12,
+        "lastSeq": 13,
     }
 
 

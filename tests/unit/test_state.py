@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from copy import deepcopy
 
 import pytest
 
@@ -22,7 +20,6 @@ from actors.state import (
     apply,
     file_info,
 )
-from tests.support.history import history
 
 PLAN = PhasePlan(
     name="Base",
@@ -226,15 +223,3 @@ def test_the_sandbox_and_its_preview_are_remembered() -> None:
         "c0ffee",
         "http://h",
     )
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_a_history_folded_in_two_parts_gives_the_same_state(seed: int) -> None:
-    events = list(history(random.Random(seed)))
-    cut = len(events) // 2
-    state = fold(*events[:cut])
-    copy = deepcopy(state)
-    for seq, event in enumerate(events[cut:], cut + 1):
-        apply(copy, event, seq)
-    assert copy == fold(*events)
-    assert state == fold(*events[:cut])
