@@ -101,9 +101,9 @@ class Journal:
         return await asyncio.shield(self._keep(self._record_barrier(events)))
 
     async def settled(self) -> None:
-        """Wait until everything whose recording has begun is durable and in the state."""
+        """Wait until every barrier that was begun is durable, and every event is in the state."""
         async with self._lock:
-            pass
+            self._flush()
 
     @property
     def _is_full(self) -> bool:

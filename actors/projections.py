@@ -26,7 +26,7 @@ from actors.records import (
 )
 from actors.state import Command, ProjectState
 
-#: Newest sandbox_log rows that are kept of a project; trimmed when a run ends.
+#: Newest sandbox_log rows that are kept of a project; trimmed with the journal.
 KEPT_SANDBOX_LOG_ROWS = 500
 MAX_TITLE_CHARS = 200
 
@@ -39,7 +39,8 @@ SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_contain
                    FROM generated_files WHERE project_id = $1), '[]') AS files,
        coalesce((SELECT json_agg(json_build_object('id', command_id, 'status', status,
                                                    'payload', payload) ORDER BY position)
-                   FROM commands WHERE project_id = $1 AND status <> 'dropped'), '[]') AS commands,
+                   FROM commands WHERE project_id = $1 AND kind = 'generate'
+                    AND status <> 'dropped'), '[]') AS commands,
        (SELECT array_agg(data ORDER BY seq)
           FROM events WHERE project_id = $1 AND type IN ('file_start', 'file_chunk')) AS open_rows
   FROM agent_states WHERE project_id = $1
@@ -59,6 +60,7 @@ class JournalEntry:
 _KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
 _CHANGES_PHASES = (ev.PhaseDesigned, ev.FileEnd, ev.FilesWritten, ev.PhaseCompleted)
 _ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
+_TRIMS_JOURNAL = (*_ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
 _CHANGES_PROJECT = (
     ev.StateChange,
     ev.CommandQueued,
@@ -66,7 +68,6 @@ _CHANGES_PROJECT = (
     ev.RunStarted,
     *_ENDS_RUN,
 )
-_CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
 
 
 @dataclass(slots=True)
@@ -89,28 +90,41 @@ class _Statement:
 
 
 def batch(
-    project_id: str, epoch: int, entries: Sequence[JournalEntry], state: ProjectState
+    project_id: str,
+    epoch: int,
+    entries: Sequence[JournalEntry],
+    state: ProjectState,
+    *,
+    kept_events: int,
 ) -> tuple[str, list[Any]]:
     """Return the statement and its arguments.
 
     `state` is the fold up to the last entry, or, where all of them are chunks, log lines and the
-    like (they change no column), up to a later one. The number of different statements is small,
-    so a connection's cache prepares each once.
+    like (they change no column), up to a later one. Where a run ends, or the project hibernates,
+    the journal is trimmed to its newest `kept_events` rows. The number of different statements is
+    small, so a connection's cache prepares each once.
     """
     statement = _Statement(arguments=[project_id, epoch])
-    _guard(statement, entries, state)
+    _guard(statement, entries, state, kept_events)
     _journal(statement, entries)
     if any(isinstance(entry.event, _CHANGES_PROJECT) for entry in entries):
         _project(statement, state)
     if any(isinstance(entry.event, ev.FileEnd) for entry in entries):
         _files(statement, entries, state)
     _commands(statement, entries)
+    if any(isinstance(entry.event, ev.CommandAnswered) for entry in entries):
+        _answered(statement, entries)
     if any(isinstance(entry.event, ev.Usage) for entry in entries):
         _usage(statement, entries)
     return statement.sql, statement.arguments
 
 
-def _guard(statement: _Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
+def _guard(
+    statement: _Statement,
+    entries: Sequence[JournalEntry],
+    state: ProjectState,
+    kept_events: int,
+) -> None:
     columns: dict[str, tuple[Any, str]] = {"last_seq": (entries[-1].seq, "bigint")}
     if not all(isinstance(entry.event, _KEEPS_STATE) for entry in entries):
         assert entries[-1].seq == state.last_seq, "the state must be the fold of the entries"
@@ -134,10 +148,16 @@ def _guard(statement: _Statement, entries: Sequence[JournalEntry], state: Projec
         f"{name} = {value}::{kind}"
         for (name, (_, kind)), value in zip(columns.items(), values, strict=True)
     )
+    if any(isinstance(entry.event, _TRIMS_JOURNAL) for entry in entries):
+        (older,) = statement.put(max(0, kept_events - len(entries)))  # those are not yet stored
+        assignments += (
+            ", trimmed_seq = greatest(trimmed_seq, coalesce((SELECT seq FROM events "
+            f"WHERE project_id = $1 ORDER BY seq DESC OFFSET {older}::bigint LIMIT 1), 0))"
+        )
     statement.add(
         "owner",
         f"UPDATE agent_states SET {assignments}, updated_at = now() "
-        "WHERE project_id = $1 AND epoch = $2 RETURNING project_id",
+        "WHERE project_id = $1 AND epoch = $2 RETURNING project_id, trimmed_seq",
     )
 
 
@@ -168,13 +188,19 @@ def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
             "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
             f"AND events.type IN ('file_start', 'file_chunk') AND events.seq < {limit}::bigint",
         )
-    if any(isinstance(entry.event, _ENDS_RUN) for entry in entries):
+    if any(isinstance(entry.event, _TRIMS_JOURNAL) for entry in entries):
         new_rows = sum(isinstance(entry.event, ev.SandboxLog) for entry in entries)
         (keep,) = statement.put(max(0, KEPT_SANDBOX_LOG_ROWS - new_rows))
         statement.add(
             "trimmed",
             "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
-            "AND events.type = 'sandbox_log' AND events.seq <= (SELECT seq FROM events "
+            "AND events.seq <= owner.trimmed_seq",
+        )
+        statement.add(
+            "trimmed_log",
+            "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
+            "AND events.seq > owner.trimmed_seq AND events.type = 'sandbox_log' "
+            "AND events.seq <= (SELECT seq FROM events "
             "WHERE project_id = $1 AND type = 'sandbox_log' "
             f"ORDER BY seq DESC OFFSET {keep}::bigint LIMIT 1)",
         )
@@ -194,7 +220,7 @@ def _closed_before(entries: Sequence[JournalEntry]) -> int:
                 path = continued
             case ev.FileEnd(path=ended) | ev.FileRestored(path=ended) if path in (None, ended):
                 limit, path = entry.seq + 1, None
-            case event if isinstance(event, _CLOSES_ANY_FILE):
+            case event if isinstance(event, _ENDS_RUN):
                 limit, path = entry.seq + 1, None
             case _:
                 pass
@@ -316,6 +342,25 @@ def _upsert_commands(statement: _Statement, rows: dict[str, _CommandRow]) -> Non
         "ON CONFLICT (project_id, command_id) DO UPDATE SET payload = excluded.payload, "
         "status = excluded.status, position = excluded.position, "
         "answer = coalesce(excluded.answer, old.answer)",
+    )
+
+
+def _answered(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+    rows = [
+        (entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.CommandAnswered)
+    ]
+    ids, kinds, answers, seqs = statement.put(
+        [stored_text(event.id) for _, event in rows],
+        [event.kind for _, event in rows],
+        [to_column({"seq": seq, "code": event.code}) for seq, event in rows],
+        [seq for seq, _ in rows],
+    )
+    statement.add(
+        "answered",
+        "INSERT INTO commands (project_id, command_id, kind, payload, status, answer, position) "
+        "SELECT owner.project_id, new.id, new.kind, '{}', 'done', new.answer, new.position "
+        f"FROM owner, unnest({ids}::text[], {kinds}::text[], {answers}::jsonb[], "
+        f"{seqs}::bigint[]) AS new (id, kind, answer, position) ON CONFLICT DO NOTHING",
     )
 
 

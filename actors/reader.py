@@ -26,7 +26,7 @@ from actors.database import (
     address_errors,
     storage_errors,
 )
-from actors.errors import InvalidInput, StorageUnavailable
+from actors.errors import CursorTooOld, InvalidInput, StorageUnavailable
 from actors.outage import Outage
 from actors.projections import LOAD
 from actors.records import read_text, state_from_row, stored_text
@@ -40,9 +40,12 @@ MAX_PAGE_ROWS = 200
 CONTENTS_AT_ONCE = 20
 
 _EVENTS_SINCE = """
-SELECT seq, type, data FROM events WHERE project_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+SELECT trimmed_seq, seq, type, data
+  FROM agent_states LEFT JOIN LATERAL (
+       SELECT seq, type, data FROM events
+        WHERE project_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS event ON true
+ WHERE project_id = $1 ORDER BY seq
 """
-_LAST_SEQ = "SELECT last_seq FROM agent_states WHERE project_id = $1"
 # Newest first; a cursor is the last row of the page before.
 _LIST = """
 SELECT id, title, status, coalesce(current_state, 'idle') AS state, projects.updated_at,
@@ -69,11 +72,13 @@ SELECT file_path, size, sha256, phase_index FROM generated_files
 _FILE = """
 SELECT content, sha256 FROM generated_files WHERE project_id = $1 AND file_path = $2
 """
+_HAS_FILES = "SELECT FROM generated_files WHERE project_id = $1 LIMIT 1"
 _CONTENTS = (
     "SELECT file_path, content FROM generated_files WHERE project_id = $1 ORDER BY file_path"
 )
 _OPEN_PROJECTS = """
-SELECT project_id FROM agent_states WHERE run IS NOT NULL
+SELECT project_id FROM agent_states
+ WHERE run IS NOT NULL OR (sandbox_container_id IS NOT NULL AND NOT is_clean)
 UNION SELECT project_id FROM commands WHERE status = 'queued' ORDER BY 1
 """
 _COUNTS = "SELECT current_state, count(*) AS count FROM agent_states GROUP BY 1"
@@ -123,18 +128,16 @@ class Reader:
         """Return up to `limit` events after number `since`, in order: (seq, type, data).
 
         The chunks of finished files are not among them: their file_end has the whole text.
+        Raises CursorTooOld where the journal begins after `since`.
         """
         rows = await self._rows(_EVENTS_SINCE, project_id, since, limit)
-        return [(row["seq"], row["type"], row["data"].encode()) for row in rows]
-
-    async def last_seq(self, project_id: str) -> int | None:
-        """Return the number of the newest event, or None for an unknown project.
-
-        A replay may begin after any number from 0 to this one: nothing that a viewer needs is ever
-        dropped. A greater number is from a project that has been deleted since.
-        """
-        row = await self._row(_LAST_SEQ, project_id)
-        return None if row is None else int(row["last_seq"])
+        if rows and rows[0]["trimmed_seq"] > since:
+            raise CursorTooOld()
+        return [
+            (row["seq"], row["type"], row["data"].encode())
+            for row in rows
+            if row["seq"] is not None
+        ]
 
     async def list_projects(self, after: str | None, limit: int) -> ProjectPage:
         """Return up to `limit` (1 to 200) projects after a page's cursor.
@@ -176,6 +179,10 @@ class Reader:
         row = await self._row(_FILE, project_id, stored_text(path))
         return None if row is None else (row["content"].decode(), row["sha256"])
 
+    async def has_files(self, project_id: str) -> bool:
+        """Say whether the project has a finished file; False for an unknown one."""
+        return await self._row(_HAS_FILES, project_id) is not None
+
     async def all_contents(self, project_id: str) -> AsyncIterator[tuple[str, str]]:
         """Yield every finished file as (path, text), by path, all of one moment.
 
@@ -189,7 +196,11 @@ class Reader:
                         yield read_text(row["file_path"]), row["content"].decode()
 
     async def open_projects(self) -> list[str]:
-        """Return the projects with an open run or a queued command: to be revived at start."""
+        """Return the projects that are to be revived at start.
+
+        Those with an open run or a queued command, and those whose last owner was killed and may
+        have left its sandbox running.
+        """
         return [row["project_id"] for row in await self._rows(_OPEN_PROJECTS)]
 
     async def counts(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ from actors.database import LOST, Connection, connect, disconnect, storage_error
 from actors.errors import Fenced
 from actors.projections import LOAD, JournalEntry, batch
 from actors.records import from_column, read_text, state_from_row, stored_text
+from actors.settings import KEPT_EVENTS
 from actors.state import ProjectState
 
 __all__ = ["Claim", "JournalEntry", "Store", "StoredAnswer"]
@@ -47,7 +48,8 @@ SELECT EXISTS (SELECT FROM owner)
     OR NOT EXISTS (SELECT FROM agent_states WHERE project_id = $1)
 """
 _ANSWER = """
-SELECT answer FROM commands WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
+SELECT kind, answer FROM commands
+ WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
 """
 _CONTENTS = """
 SELECT file_path, content FROM generated_files
@@ -66,17 +68,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What a command was answered when it was queued."""
+    """What a command was answered: a place in the queue, or for a cancel maybe an error's code."""
 
-    place: int
+    kind: str
     seq: int
+    place: int = 0
+    code: str | None = None
 
 
 class Store:
     """One owner's access. Every method raises StorageUnavailable; those with an epoch, Fenced."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, *, kept_events: int = KEPT_EVENTS) -> None:
         self._database_url = database_url
+        self._kept_events = kept_events
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
 
@@ -106,20 +111,17 @@ class Store:
         """
         if not entries:
             return
-        sql, arguments = batch(project_id, epoch, entries, state)
+        sql, arguments = batch(project_id, epoch, entries, state, kept_events=self._kept_events)
         if not await self._run(lambda connection: connection.fetchval(sql, *arguments)):
             raise Fenced
 
     async def find_command(self, project_id: str, command_id: str) -> StoredAnswer | None:
         """Return the answer that a command of this id got, for whoever repeats it; promptly."""
         key = stored_text(command_id)
-        text = await self._run(
-            lambda connection: connection.fetchval(_ANSWER, project_id, key), PROMPT_SECONDS
+        row = await self._run(
+            lambda connection: connection.fetchrow(_ANSWER, project_id, key), PROMPT_SECONDS
         )
-        if text is None:
-            return None
-        answer = from_column(text)
-        return StoredAnswer(place=answer["place"], seq=answer["seq"])
+        return None if row is None else StoredAnswer(row["kind"], **from_column(row["answer"]))
 
     async def ping(self) -> None:
         """Make sure that PostgreSQL answers promptly."""

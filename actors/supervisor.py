@@ -6,8 +6,10 @@ and answers admin messages. It forks (nurseries), so it never starts a thread.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,12 +24,14 @@ from actors.actor import (
     WatchMessage,
     handles,
 )
-from actors.effects import Breed, Effect, ForgetBirths, Send
+from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
 from actors.nursery import MAX_CHILDREN, Nursery
 from actors.roster import Roster, addressed, key
+from actors.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+ORPHANED_SECONDS = 6.0  # to save everything once the service around the actors is gone
 TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
 
 
@@ -36,6 +40,7 @@ class NurseryEntry:
     """A nursery: its address, the keys of its living children, the births asked of it."""
 
     address: Any
+    pid: int = 0  # until it has presented itself
     children: set[str] = field(default_factory=set)
     unborn: int = 0
 
@@ -59,6 +64,7 @@ class Supervisor(BaseActor):
         self._tick_seconds = min(TICK_SECONDS, max(0.05, settings.idle_seconds / 2))
         self._nurseries: dict[int, NurseryEntry] = {}
         self._nursery_number = 0
+        self._watchdog = Watchdog(time.monotonic)
         self._verdict_fd = -1
         self._shutdowns: list[m.Shutdown] = []
         self._stop_deadline: float | None = None
@@ -83,6 +89,7 @@ class Supervisor(BaseActor):
         m.StartGeneration,
         m.CancelGeneration,
         m.ReviveProject,
+        m.OpenPreview,
         m.GetProject,
         m.PassivateProject,
         m.RemoveProject,
@@ -111,6 +118,14 @@ class Supervisor(BaseActor):
         nursery.unborn = max(0, nursery.unborn - 1)
         nursery.children.add(key(sender))
         self._carry_out(self._roster.spare_ready(sender, message.pid))
+
+    @handles(m.Pong)
+    def note_sign_of_life(self, message: m.Pong, sender: Any) -> None:
+        self._roster.heard(sender)
+        for number, nursery in self._nurseries.items():
+            if nursery.address == sender:  # its address of birth and its port are equal
+                nursery.pid = message.pid
+                self._watchdog.heard(str(number))
 
     @handles(m.ProjectIdle)
     def note_idle(self, message: m.ProjectIdle, sender: Any) -> None:
@@ -161,6 +176,8 @@ class Supervisor(BaseActor):
         if self._stop_deadline is None:
             self._carry_out(self._roster.passivate_idle())
             self._carry_out(self._roster.restock())
+            self._carry_out(self._roster.look_after())
+            self._look_after_nurseries()
         elif time.monotonic() >= self._stop_deadline and not self._has_ended:
             self._end()
 
@@ -169,7 +186,7 @@ class Supervisor(BaseActor):
         """Neither the lifeline nor the guard's descriptor is readable before its holder's end."""
         log.warning("the service around the actors is gone: saving every project")
         self.watched_fds = []
-        self._begin_stop(self.settings.shutdown_seconds / 2)
+        self._begin_stop(min(self.settings.shutdown_seconds / 2, ORPHANED_SECONDS))
 
     @handles(m.Shutdown)
     def shut_down(self, message: m.Shutdown, sender: Any) -> None:
@@ -201,6 +218,20 @@ class Supervisor(BaseActor):
             self.send(nursery.address, ActorExitRequest())
         self.actorSystemShutdown()
 
+    def _look_after_nurseries(self) -> None:
+        nurseries = {str(number): nursery for number, nursery in self._nurseries.items()}
+        findings = self._watchdog.check(nurseries)
+        for name in findings.to_ask:
+            self.send(nurseries[name].address, m.Ping())
+        for name in findings.hung:
+            self._kill(nurseries[name].pid)
+
+    def _kill(self, pid: int) -> None:
+        log.error("process %d hangs; it is ended", pid)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     # --- effects ---------------------------------------------------------------------------------
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -211,6 +242,8 @@ class Supervisor(BaseActor):
                         self.send(address, message)
                 case Breed(count):
                     self._breed(count)
+                case Kill(pid):
+                    self._kill(pid)
                 case ForgetBirths():
                     for nursery in self._nurseries.values():
                         nursery.unborn = 0

@@ -18,13 +18,13 @@ from aiohttp import hdrs, web
 
 from actors.errors import ActorsUnavailable, InvalidInput, NotFound, StorageUnavailable
 from actors.events import frame
-from actors.messages import Accepted, GetStatus, RemoveProject, Status
+from actors.messages import Accepted, GetStatus, Status
 from actors.paths import is_safe_path
 from actors.reader import ProjectSummary
 from actors.snapshot import snapshot_data
 from actors.state import FileInfo, ProjectState
 from gateway.archive import write_archive
-from gateway.commands import COMMAND_SECONDS, carry_out
+from gateway.commands import carry_out, remove
 from gateway.context import CONTEXT, Context
 from gateway.frames import (
     check_project_id,
@@ -150,7 +150,12 @@ async def show_project(request: web.Request) -> web.Response:
     """Tell what a viewer's snapshot tells."""
     settings = request.app[CONTEXT].settings
     state = await _known_project(request)
-    data = snapshot_data(state, model=settings.model_label, is_demo=settings.is_demo)
+    data = snapshot_data(
+        state,
+        model=settings.model_label,
+        is_demo=settings.is_demo,
+        service_url=settings.url,
+    )
     return _json({"id": state.project_id, **data})
 
 
@@ -158,8 +163,7 @@ async def delete_project(request: web.Request) -> web.Response:
     """Stop the project's run, remove its sandbox and drop its data."""
     context = request.app[CONTEXT]
     project_id = (await _known_project(request)).project_id
-    removal = RemoveProject(request_id=uuid4().hex, project_id=project_id)
-    await context.actors.ask(removal, COMMAND_SECONDS)
+    await remove(context.actors, project_id)
     context.hub.forget(project_id)
     return web.Response(status=204)
 

@@ -110,7 +110,7 @@ class LiveFeed:
     def mark_durable(self, seq: int) -> None:
         """Take note that everything up to `seq` can be read from PostgreSQL."""
         if self._channel.feed is self:
-            self._channel.ring.mark_durable(seq)
+            self._channel.mark_durable(seq)
 
     def tell_storage(self, problem: str | None) -> None:
         """Take note that PostgreSQL is away, and how (a sentence), or is back (None)."""
@@ -192,6 +192,13 @@ class Channel:
         self.ring.keep(seq, frame)
         for viewer in self.viewers:
             viewer.push(seq, frame)
+
+    def mark_durable(self, seq: int) -> None:
+        """Let go of what PostgreSQL has; what of it the feed left out is read from there."""
+        if seq >= self._next_seq:
+            self._skip_to(seq + 1)
+            self._next_seq = seq + 1
+        self.ring.mark_durable(seq)
 
     def _skip_to(self, seq: int) -> None:
         """Have what the feed left out (it was not connected) read from the journal."""

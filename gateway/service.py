@@ -168,7 +168,10 @@ class Service:
     def _describe(self) -> functools.partial[dict[str, object]]:
         settings = self._settings
         return functools.partial(
-            snapshot_data, model=settings.model_label, is_demo=settings.is_demo
+            snapshot_data,
+            model=settings.model_label,
+            is_demo=settings.is_demo,
+            service_url=settings.url,
         )
 
     # --- what a start finds ----------------------------------------------------------------------

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import orjson
 
 from actors import events
-from actors.errors import StorageUnavailable
+from actors.errors import CursorTooOld, StorageUnavailable
 from actors.state import ProjectState
 from gateway.ring import Numbered, Ring
 
@@ -48,7 +48,10 @@ Send = Callable[[bytes], Awaitable[None]]
 
 
 class History(Protocol):
-    """What is read of PostgreSQL; errors are StorageUnavailable."""
+    """What is read of PostgreSQL; errors are StorageUnavailable.
+
+    `events_since` also raises CursorTooOld, as the `Reader` says.
+    """
 
     async def state(self, project_id: str) -> ProjectState | None: ...
 
@@ -318,13 +321,16 @@ class Viewer:
         return state or ProjectState(project_id=self.project_id)
 
     async def _replay(self, send: Send, state: ProjectState) -> bool:
-        """Send the events after the cursor; False where there are too many."""
+        """Send the events after the cursor; False where there are too many, or not all any more."""
         if not self._is_opened:
             await self._send_state(send, state)
         for _ in range(MAX_REPLAY_EVENTS // REPLAY_PAGE_EVENTS):
-            page = await self._source.history.events_since(
-                self.project_id, self.cursor, REPLAY_PAGE_EVENTS
-            )
+            try:
+                page = await self._source.history.events_since(
+                    self.project_id, self.cursor, REPLAY_PAGE_EVENTS
+                )
+            except CursorTooOld:
+                return False
             for seq, type_, data in page:
                 self.cursor = seq
                 await send(events.frame(type_, data, seq))

@@ -65,7 +65,7 @@ class RunFollower:
             case "run_started" if data["id"] == self.command_id:
                 self.place, self.is_running = 0, True
             case "command_dropped" if data["id"] == self.command_id:
-                self._fail("command_dropped", f"The command was dropped: {data['reason']}")
+                self.outcome = Outcome(status="cancelled", message=data["reason"])
             case "server_started":
                 self.preview_url = data["url"]
             case "error" if is_answer:

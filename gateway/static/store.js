@@ -69,7 +69,8 @@ const HANDLERS = {
     project.refusal = null;
   },
   command_queued(project, data) {
-    project.queue = [...dequeue(project, data.id), data];
+    const others = dequeue(project, data.id);
+    project.queue = data.place ? [...others, data] : [data, ...others];
   },
   command_dropped(project, data) {
     project.queue = dequeue(project, data.id);
@@ -82,7 +83,6 @@ const HANDLERS = {
     project.log = [];
   },
   run_resumed(project) {
-    project.openFile = null;
     project.notice = "The run was interrupted and goes on.";
   },
   phase_designing(project, data) {

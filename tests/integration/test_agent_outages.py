@@ -148,7 +148,12 @@ async def test_a_cancel_that_has_begun_when_the_database_goes_away_ends_the_run_
         async with world.database_away_for_a_call():
             pass  # the commit that is held is lost with its connection
     assert isinstance(await cancel, m.Done)
-    assert world.sink.types()[-3:] == ["file_restored", "generation_cancelled", "state_change"]
+    assert world.sink.types()[-4:] == [
+        "file_restored",
+        "command_answered",
+        "generation_cancelled",
+        "state_change",
+    ]
     gate.release()
     world.model.add_phase("More", MORE, last=True)
     await world.generate("second", command_id="second")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -14,13 +13,14 @@ from actors import messages as m
 from actors.database import connect
 from actors.effects import Send
 from actors.errors import SandboxUnavailable
-from actors.events import RunState, decode_data
+from actors.events import RunState
 from actors.roster import Roster, Stage
-from actors.state import OpenFile, ProjectState, apply
+from actors.state import ProjectState
 from actors.store import Store
 from tests.support.agent import MORE, SITE, World
 from tests.support.log import log_line
 from tests.support.openrouter import Answer, Gate
+from tests.support.replay_fold import comparable, fold
 from tests.support.sandbox import MemoryEngine
 
 
@@ -70,18 +70,11 @@ async def test_a_cancel_right_behind_the_grant_stops_the_run(world: World) -> No
     await expect_a_second_run_alone(world)
 
 
-async def test_a_cancel_while_the_end_of_a_file_waits_for_the_journal_keeps_the_file(
-    world: World,
-) -> None:
+async def test_a_cancel_while_the_end_of_a_file_is_committed_keeps_the_file(world: World) -> None:
     gate = await in_the_second_file(world)
-    async with world.commits_held("sandbox_log"):
-        world.log_in_sandbox("a line whose commit the file's end has to wait for")
-        await world.commit_is_held()
+    async with world.commits_held("file_end"):
         gate.release()
-        # The last chunk and the file's end come from the same piece of the model's answer.
-        await world.sink.until(
-            lambda f: f["type"] == "file_chunk" and f["data"]["chunk"].endswith("(1);\n")
-        )
+        await world.commit_is_held()
         cancel = asyncio.ensure_future(world.request(m.CancelGeneration))
     assert isinstance(await cancel, m.Done)
     await world.sink.expect("generation_cancelled")
@@ -131,6 +124,25 @@ async def test_a_model_that_fails_in_a_file_while_the_database_is_away_ends_the_
     assert world.desk.times_told(m.RunEnded) == 2
 
 
+async def test_a_cancel_while_the_database_is_away_changes_nothing(world: World) -> None:
+    gate = await in_the_second_file(world)
+    before = world.sink.types()
+    async with world.database_away():
+        answer = await world.request(m.CancelGeneration)
+    assert isinstance(answer, m.Failed)
+    assert answer.code == "storage_unavailable"
+    assert world.sink.types() == before
+    assert isinstance(await world.request(m.CancelGeneration), m.Done)
+    assert world.sink.types()[-4:] == [
+        "file_restored",
+        "command_answered",
+        "generation_cancelled",
+        "state_change",
+    ]
+    gate.release()
+    await expect_a_second_run_alone(world)
+
+
 async def test_a_request_before_the_first_claim_is_told_that_the_database_is_away(
     world: World,
 ) -> None:
@@ -173,18 +185,8 @@ async def journalled(world: World) -> ProjectState:
         rows = await connection.fetch("SELECT seq, type, data FROM events ORDER BY seq")
     finally:
         await connection.close()
-    state = ProjectState(project_id="p1")
-    for row in rows:
-        apply(state, decode_data(row["type"], orjson.loads(row["data"])), row["seq"])
-    return comparable(state)
-
-
-def comparable(state: ProjectState) -> ProjectState:
-    """The state with the open file's text in one piece: how it was cut does not matter."""
-    state = deepcopy(state)
-    if state.open_file is not None:
-        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
-    return state
+    frames = ({**row, "data": orjson.loads(row["data"])} for row in rows)
+    return fold("p1", frames)
 
 
 async def claimed(world: World) -> ProjectState:

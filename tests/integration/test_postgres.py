@@ -20,11 +20,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from actors import events as ev
 from actors.database import apply_schema, connect
 from actors.errors import StateDirUnusable, StorageUnavailable
 from actors.postgres import EmbeddedPostgres
 from actors.postgres_processes import signal_all
-from actors.store import Store
+from actors.projections import JournalEntry
+from actors.reader import Reader
+from actors.state import OpenFile, apply
+from actors.store import Store, StoredAnswer
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -542,6 +546,36 @@ async def test_the_schema_may_be_applied_again_and_by_many_at_once(
     claim = await store.claim("p")
     await apply_schema(empty_database_url)
     assert (await store.claim("p")).epoch > claim.epoch
+    await store.close()
+
+
+async def test_a_database_of_version_1_is_brought_forward_with_all_that_it_holds(
+    empty_database_url: str,
+) -> None:
+    data = Path(__file__).parent.parent / "data"
+    connection = await connect(empty_database_url)
+    for name in ("schema_v1.sql", "project_v1.sql"):
+        await connection.execute((data / name).read_text())
+    assert await connection.fetchval("SELECT version FROM schema_version") == 1
+    await apply_schema(empty_database_url)
+    assert await connection.fetchval("SELECT version FROM schema_version") == 2
+    await connection.close()
+    reader, store = Reader(empty_database_url), Store(empty_database_url)
+    found = await reader.state("old")
+    claim = await store.claim("old")
+    assert claim.state == found
+    assert not claim.was_clean
+    assert claim.state.run is not None
+    assert [command.id for command in claim.state.queue] == ["c2"]
+    assert claim.state.open_file == OpenFile(path="app.js", chunks=["let x"])
+    assert await store.file_contents("old") == {"index.html": "<h1>Hello</h1>"}
+    assert [seq for seq, _, _ in await reader.events_since("old", 0, 10)] == [4, 6, 7, 8]
+    cancelled = ev.CommandAnswered(id="stop", kind="cancel", code=None)
+    apply(claim.state, cancelled, 9)
+    entry = JournalEntry(9, cancelled, ev.encode_data(cancelled))
+    await store.append("old", claim.epoch, [entry], claim.state)
+    assert await store.find_command("old", "stop") == StoredAnswer(kind="cancel", seq=9)
+    await reader.close()
     await store.close()
 
 

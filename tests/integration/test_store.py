@@ -6,22 +6,21 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator
-from copy import deepcopy
 
 import asyncpg
-import orjson
 import pytest
 import pytest_asyncio
 
 from actors import events as ev
 from actors.database import connect
 from actors.errors import Fenced, StorageUnavailable
-from actors.events import RunState, decode_data
+from actors.events import RunState
 from actors.projections import KEPT_SANDBOX_LOG_ROWS, JournalEntry
-from actors.state import OpenFile, ProjectState, apply
+from actors.state import OpenFile, ProjectState
 from actors.store import Store, StoredAnswer
 from tests.support.history import history, record
 from tests.support.postgres import wait_until_blocked
+from tests.support.replay_fold import comparable
 
 PROJECT = "p-1"
 
@@ -38,14 +37,6 @@ async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Rec
     connection = await connect(database_url)
     yield connection
     await connection.close()
-
-
-def comparable(state: ProjectState) -> ProjectState:
-    """The state with the open file's text in one piece: how it was cut does not matter."""
-    state = deepcopy(state)
-    if state.open_file is not None:
-        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
-    return state
 
 
 def queued(id_: str = "c-1", place: int = 0) -> ev.CommandQueued:
@@ -126,17 +117,6 @@ async def test_the_projections_equal_the_fold_after_every_batch(store: Store, se
         if rng.random() < 0.3:
             state = claim.state  # go on as a revived actor does
     assert await store.file_contents(PROJECT) == contents
-
-
-async def test_a_replay_of_the_journal_gives_the_same_state(
-    store: Store, sql: asyncpg.Connection[asyncpg.Record]
-) -> None:
-    claim = await store.claim(PROJECT)
-    await append(store, claim.epoch, claim.state, *history(random.Random(7)))
-    replayed = ProjectState(project_id=PROJECT)
-    for row in await sql.fetch("SELECT seq, type, data FROM events ORDER BY seq"):
-        apply(replayed, decode_data(row["type"], orjson.loads(row["data"])), row["seq"])
-    assert comparable(replayed) == comparable(claim.state)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -225,7 +205,6 @@ async def test_a_file_that_is_given_up_leaves_no_chunks(
     for end in (
         ev.FileRestored(path="a", content=None),
         ev.ErrorRaised(message="m", code="c"),
-        ev.RunResumed(id="c-1", phase_number=1),
     ):
         await append(
             store,
@@ -237,6 +216,22 @@ async def test_a_file_that_is_given_up_leaves_no_chunks(
         await append(store, claim.epoch, claim.state, end)
         assert await sql.fetchval("SELECT count(*) FROM events WHERE type ~ '^file_(st|ch)'") == 0
     assert (await store.claim(PROJECT)).state.open_file is None
+
+
+async def test_a_run_that_is_resumed_has_its_open_file_with_its_text(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    opened = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="te"))
+    await append(store, claim.epoch, claim.state, *opened)
+    resumed = ev.RunResumed(id="c-1", phase_number=1)
+    await append(store, claim.epoch, claim.state, resumed, ev.FileChunk(path="a", chunk="xt"))
+    again = await store.claim(PROJECT)
+    assert again.state.open_file == OpenFile(path="a", chunks=["te", "xt"])
+    shown_again = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="text"))
+    await append(store, again.epoch, again.state, *shown_again)
+    assert await sql.fetchval("SELECT count(*) FROM events WHERE type ~ '^file_(st|ch)'") == 2
+    assert (await store.claim(PROJECT)).state.open_file == OpenFile(path="a", chunks=["text"])
 
 
 async def test_a_chunk_without_a_start_opens_its_file(store: Store) -> None:
@@ -278,10 +273,10 @@ async def test_a_command_keeps_its_first_answer_for_its_repeats(store: Store) ->
     claim = await store.claim(PROJECT)
     assert await store.find_command(PROJECT, "c-1") is None
     await append(store, claim.epoch, claim.state, queued("other"), queued(place=1))
-    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(kind="generate", place=1, seq=2)
     await append(store, claim.epoch, claim.state, started())
     await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
-    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(kind="generate", place=1, seq=2)
     assert await store.find_command("another", "c-1") is None
 
 
@@ -323,15 +318,42 @@ async def test_usage_is_kept_per_model_call(
     assert tuple(row) == (1, "plan", "m", 2**33, 2, 0.5)
 
 
-async def test_sandbox_logs_are_trimmed_when_a_run_ends(
-    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+async def test_the_journal_is_trimmed_to_its_newest_events_when_a_run_ends_or_the_actor_leaves(
+    database_url: str, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    store = Store(database_url, kept_events=5)
+    claim = await store.claim(PROJECT)
+
+    async def kept() -> tuple[list[int], int]:
+        rows = await sql.fetch("SELECT seq FROM events ORDER BY seq")
+        floor = await sql.fetchval("SELECT trimmed_seq FROM agent_states")
+        return [row["seq"] for row in rows], floor
+
+    phases = [ev.PhaseDesigning(phase_number=number) for number in range(20)]
+    await append(store, claim.epoch, claim.state, *phases)
+    assert await kept() == (list(range(1, 21)), 0)
+    end = [ev.StateChange(state=RunState.ERROR), ev.ErrorRaised(message="no", code="c")]
+    await append(store, claim.epoch, claim.state, *end)
+    assert await kept() == ([18, 19, 20, 21, 22], 17)
+    await append(store, claim.epoch, claim.state, *end * 4)
+    assert await kept() == (list(range(23, 31)), 22)
+    await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
+    assert await kept() == ([27, 28, 29, 30, 31], 26)
+    await append(store, claim.epoch, claim.state, ev.ServerStarted(url="http://h"), ev.Hibernated())
+    assert await kept() == ([29, 30, 31, 32, 33], 28)
+    await store.close()
+
+
+@pytest.mark.parametrize("last", [ev.GenerationComplete(files=(), phases=1), ev.Hibernated()])
+async def test_sandbox_logs_are_trimmed_when_a_run_ends_or_the_project_goes_to_sleep(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], last: ev.Event
 ) -> None:
     claim = await store.claim(PROJECT)
     count = KEPT_SANDBOX_LOG_ROWS + 50
     lines = [ev.SandboxLog(stream="stdout", line=str(number)) for number in range(count)]
     await append(store, claim.epoch, claim.state, *lines)
-    last = ev.SandboxLog(stream="stdout", line="last")
-    await append(store, claim.epoch, claim.state, last, ev.GenerationComplete(files=(), phases=1))
+    newest = ev.SandboxLog(stream="stdout", line="newest")
+    await append(store, claim.epoch, claim.state, newest, last)
     seqs = await sql.fetch("SELECT seq FROM events WHERE type = 'sandbox_log' ORDER BY seq")
     expected = list(range(count + 2 - KEPT_SANDBOX_LOG_ROWS, count + 2))
     assert [row["seq"] for row in seqs] == expected

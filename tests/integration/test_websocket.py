@@ -21,7 +21,10 @@ PROJECT = "p1"
 
 
 @pytest.fixture
-async def gateway(database_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
+async def gateway(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Gateway]:
+    monkeypatch.setattr("gateway.commands.COMMAND_SECONDS", 0.0)  # no actors will come
     async with Gateway(database_url, tmp_path) as gateway:
         yield gateway
 

@@ -6,9 +6,10 @@ a good model would, from plain data:
     openrouter.add_phase("Site", {"index.html": "<h1>Hello</h1>\\n"}, last=True)
 
 A plan request for phase N is answered with the N-th phase, an implement request with those files
-that the prompt asks for. `answer_next` replaces one answer by something else (an error, a cut, a
-pause, any text); `hold` stops a stream at a given text until the test lets it go on; `requests`
-is what was received. Nothing here sleeps unless an answer says so.
+that the prompt asks for, one of them from its seam on if it broke off. `answer_next` replaces one
+answer by something else (an error, a cut, a pause, any text); `hold` stops a stream at a given
+text until the test lets it go on; `requests` is what was received. Nothing here sleeps unless an
+answer says so.
 """
 
 from __future__ import annotations
@@ -95,9 +96,12 @@ class ScriptedPhase:
             }
         )
 
-    def files_text(self, paths: tuple[str, ...]) -> str:
-        files = {path: text for path, text in self.files.items() if path in paths}
+    def files_text(self, brief: Brief) -> str:
+        files = {path: self.files[path] for path in brief.paths_to_write if path in self.files}
         marker = free_marker(files.values())
+        if brief.unfinished_path in files:
+            text = files[brief.unfinished_path]
+            files[brief.unfinished_path] = text[max(0, text.find(brief.seam)) :]
         return "\n".join(write_scof(path, text, marker) for path, text in files.items())
 
 
@@ -394,7 +398,7 @@ class ScriptedOpenRouter:
             return None
         if request.purpose == "plan":
             return phase.plan_text()
-        return phase.files_text(request.brief.paths_to_write)
+        return phase.files_text(request.brief)
 
     def _phase_for(self, request: RecordedRequest) -> ScriptedPhase | None:
         with self._lock:

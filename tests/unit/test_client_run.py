@@ -116,7 +116,7 @@ def test_a_dropped_command_is_an_error() -> None:
     follower = opened()
     follower.see(frame("command_dropped", 1, id=OURS, reason="removed"))
     assert follower.outcome is not None
-    assert follower.outcome.code == "command_dropped"
+    assert follower.outcome.status == "cancelled"
 
 
 def test_the_refusal_of_our_command_is_an_error() -> None:
