@@ -361,6 +361,16 @@ async def test_file_contents_returns_the_paths_that_exist(store: Store) -> None:
     assert await store.file_contents("unknown") == {}
 
 
+async def test_files_that_end_in_one_batch_keep_each_its_own_bytes(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    texts = {"a": "naïve ☃ 𝄞\n", "b": "", "c": "nul \0 and \ue000", "d": "x"}
+    ends = [ev.FileEnd(path=path, content=text) for path, text in texts.items()]
+    again = ev.FileEnd(path="a", content="the last one counts")
+    await append(store, claim.epoch, claim.state, *ends, again)
+    assert await store.file_contents(PROJECT) == {**texts, "a": again.content}
+    assert (await store.claim(PROJECT)).state.files == claim.state.files
+
+
 async def test_remove_drops_everything_and_may_be_repeated(
     store: Store, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:
