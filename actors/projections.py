@@ -34,13 +34,10 @@ from actors.state import Command, ProjectState
 KEPT_SANDBOX_LOG_ROWS = 500
 MAX_TITLE_CHARS = 200
 
-#: The whole state of one project ($1) in one statement, hence of one moment.
-LOAD = """
+_LOAD = """
 SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_container_id,
        preview_url, run, problem, epoch, last_seq,
-       coalesce((SELECT json_agg(json_build_array(file_path, size, sha256, phase_index)
-                                 ORDER BY file_path)
-                   FROM generated_files WHERE project_id = $1), '[]') AS files,
+       {files} AS files,
        coalesce((SELECT json_agg(json_build_object('id', command_id, 'status', status,
                                                    'payload', payload) ORDER BY position)
                    FROM commands WHERE project_id = $1 AND status <> 'dropped'), '[]') AS commands,
@@ -48,6 +45,15 @@ SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_contain
           FROM events WHERE project_id = $1 AND type IN ('file_start', 'file_chunk')) AS open_rows
   FROM agent_states WHERE project_id = $1
 """
+_FILES = """
+       coalesce((SELECT json_agg(json_build_array(file_path, size, sha256, phase_index)
+                                 ORDER BY file_path)
+                   FROM generated_files WHERE project_id = $1), '[]')"""
+
+#: The whole state of one project ($1) in one statement, hence of one moment.
+LOAD = _LOAD.format(files=_FILES)
+#: The same without the finished files: what an owner begins with, whether there are 3 or 3,000.
+LOAD_OWNED = _LOAD.format(files="'[]'")
 
 
 @dataclass(frozen=True, slots=True)
