@@ -440,16 +440,45 @@ async def test_concurrent_calls_on_one_store_take_turns(store: Store) -> None:
     assert claim.epoch
 
 
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+
+
 async def test_a_released_connection_is_opened_again(
     store: Store, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     claim = await store.claim(PROJECT)
     await store.release()
     await store.release()
-    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    await wait_for_value(sql, others, 1)
+    await wait_for_value(sql, OTHERS, 1)
     await append(store, claim.epoch, claim.state, queued())
-    assert await sql.fetchval(others) == 2
+    assert await sql.fetchval(OTHERS) == 2
+
+
+async def test_a_connection_that_rests_is_let_go_and_opened_again(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.store.REST_SECONDS", 0.0)
+    await store.claim(PROJECT)
+    store.rest()
+    await wait_for_value(sql, OTHERS, 1)
+    assert await store.file_contents(PROJECT) == {}
+    assert await sql.fetchval(OTHERS) == 2
+
+
+async def test_a_call_ends_the_rest_of_the_connection_and_uses_it(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.store.REST_SECONDS", 0.0)
+    others = "SELECT array_agg(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    await store.claim(PROJECT)
+    connected = await sql.fetchval(others)
+    store.rest()
+    await asyncio.gather(*(store.file_contents(PROJECT) for _ in range(3)))
+    assert await sql.fetchval(others) == connected
+    store.rest()
+    store.rest()
+    await store.close()
+    await wait_for_value(sql, OTHERS, 1)
 
 
 async def wait_for_value(
