@@ -280,7 +280,7 @@ class ProjectAgent:
         return self._state.run is not None or bool(self._state.queue)
 
     async def _settle(self) -> None:
-        """Ask for a place for the next run, or rest: say so, and let go of the database."""
+        """Ask for a place for the next run, or rest: say so, and soon let go of the database."""
         assert self._runner is not None
         if self._runner.is_active or self._has_left:
             return
@@ -289,7 +289,7 @@ class ProjectAgent:
         if self._has_work:
             self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
         elif is_idle:
-            await self._store.release()
+            self._store.rest()
 
     def _start_run(self) -> None:
         assert self._runner is not None

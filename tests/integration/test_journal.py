@@ -23,7 +23,8 @@ from actors.events import RunState
 from actors.feed import Feed
 from actors.journal import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_EVENTS, UNCLEAN_GAP, Journal
 from actors.postgres import EmbeddedPostgres
-from actors.state import ProjectState
+from actors.reader import Reader
+from actors.state import OpenFile, ProjectState
 from actors.store import Store
 from tests.support.feed import WAIT_SECONDS, FeedSink
 from tests.support.history import history
@@ -102,12 +103,14 @@ class World:
         return numbers or []
 
     async def saved_state(self) -> ProjectState:
-        """What the next owner would find."""
-        store = Store(self.database_url)
+        """What a viewer who comes now is shown."""
+        reader = Reader(self.database_url)
         try:
-            return comparable((await store.claim(PROJECT)).state)
+            state = await reader.state(PROJECT)
         finally:
-            await store.close()
+            await reader.close()
+        assert state is not None
+        return comparable(state)
 
     @contextlib.asynccontextmanager
     async def row_held(self) -> AsyncIterator[None]:
@@ -233,7 +236,7 @@ async def test_a_batch_of_both_kinds_keeps_its_order_and_is_saved_as_a_whole(wor
         {"path": "b"},
     ]
     assert await world.saved() == [3, 4, 5]  # of a finished file nothing but its end is kept
-    assert fold(await world.published(owner)) == await world.saved_state()
+    assert fold(PROJECT, await world.published(owner)) == await world.saved_state()
 
 
 async def test_too_much_that_is_unsaved_makes_the_recorder_wait_for_the_database(
@@ -440,6 +443,7 @@ async def test_settled_means_that_the_last_chunks_are_in_the_state(world: World)
         settling = asyncio.create_task(owner.journal.settled())
     await settling
     await recording
+    assert owner.journal.state.open_file is not None
     assert owner.journal.state.open_file.text == "three four five"
 
 
