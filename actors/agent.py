@@ -299,7 +299,7 @@ class ProjectAgent:
         return not self._has_work and not self._preview.is_opening
 
     async def _settle(self) -> None:
-        """Ask for a place for the next run, or rest: say so, and let go of the database."""
+        """Ask for a place for the next run, or rest: say so, and soon let go of the database."""
         assert self._runner is not None
         if self._runner.is_active or self._has_left:
             return
@@ -307,7 +307,7 @@ class ProjectAgent:
         if self._has_work:
             self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
         elif self._is_idle:
-            await self._store.release()
+            self._store.rest()
 
     def _tell_idle(self) -> None:
         self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=self._is_idle))

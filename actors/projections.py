@@ -11,8 +11,9 @@ upsert, a delete, or an insert that ignores rows which exist.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from actors import events as ev
@@ -25,18 +26,16 @@ from actors.records import (
     to_column,
 )
 from actors.state import Command, ProjectState
+from actors.statement import Statement
 
 #: Newest sandbox_log rows that are kept of a project; trimmed with the journal.
 KEPT_SANDBOX_LOG_ROWS = 500
 MAX_TITLE_CHARS = 200
 
-#: The whole state of one project ($1) in one statement, hence of one moment.
-LOAD = """
+_LOAD = """
 SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_container_id,
        preview_url, run, problem, epoch, last_seq,
-       coalesce((SELECT json_agg(json_build_array(file_path, size, sha256, phase_index)
-                                 ORDER BY file_path)
-                   FROM generated_files WHERE project_id = $1), '[]') AS files,
+       {files} AS files,
        coalesce((SELECT json_agg(json_build_object('id', command_id, 'status', status,
                                                    'payload', payload) ORDER BY position)
                    FROM commands WHERE project_id = $1 AND kind = 'generate'
@@ -45,6 +44,15 @@ SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_contain
           FROM events WHERE project_id = $1 AND type IN ('file_start', 'file_chunk')) AS open_rows
   FROM agent_states WHERE project_id = $1
 """
+_FILES = """
+       coalesce((SELECT json_agg(json_build_array(file_path, size, sha256, phase_index)
+                                 ORDER BY file_path)
+                   FROM generated_files WHERE project_id = $1), '[]')"""
+
+#: The whole state of one project ($1) in one statement, hence of one moment.
+LOAD = _LOAD.format(files=_FILES)
+#: The same without the finished files: what an owner begins with, whether there are 3 or 3,000.
+LOAD_OWNED = _LOAD.format(files="'[]'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +78,6 @@ _CHANGES_PROJECT = (
 )
 
 
-@dataclass(slots=True)
-class _Statement:
-    parts: list[str] = field(default_factory=list)
-    arguments: list[Any] = field(default_factory=list)
-
-    def put(self, *values: Any) -> tuple[str, ...]:
-        """Append arguments and return their placeholders."""
-        first = len(self.arguments) + 1
-        self.arguments.extend(values)
-        return tuple(f"${first + offset}" for offset in range(len(values)))
-
-    def add(self, name: str, sql: str) -> None:
-        self.parts.append(f"{name} AS ({sql})")
-
-    @property
-    def sql(self) -> str:
-        return f"WITH {', '.join(self.parts)} SELECT count(*) FROM owner"
-
-
 def batch(
     project_id: str,
     epoch: int,
@@ -104,7 +93,7 @@ def batch(
     the journal is trimmed to its newest `kept_events` rows. The number of different statements is
     small, so a connection's cache prepares each once.
     """
-    statement = _Statement(arguments=[project_id, epoch])
+    statement = Statement(arguments=[project_id, epoch])
     _guard(statement, entries, state, kept_events)
     _journal(statement, entries)
     if any(isinstance(entry.event, _CHANGES_PROJECT) for entry in entries):
@@ -120,7 +109,7 @@ def batch(
 
 
 def _guard(
-    statement: _Statement,
+    statement: Statement,
     entries: Sequence[JournalEntry],
     state: ProjectState,
     kept_events: int,
@@ -161,7 +150,7 @@ def _guard(
     )
 
 
-def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+def _journal(statement: Statement, entries: Sequence[JournalEntry]) -> None:
     """Insert the events; rows of file_start and file_chunk stay for the open file alone."""
     closed_before = _closed_before(entries)
     kept = [
@@ -178,7 +167,8 @@ def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
         "journal",
         "INSERT INTO events (project_id, seq, type, data) "
         "SELECT owner.project_id, new.seq, new.type, new.data FROM owner, "
-        f"unnest({seqs}::bigint[], {types}::text[], {data}::text[]) AS new (seq, type, data) "
+        f"unnest({seqs}::text[]::bigint[], {types}::text[], {data}::text[]) "
+        "AS new (seq, type, data) "
         "ON CONFLICT DO NOTHING",
     )
     if closed_before:
@@ -227,7 +217,7 @@ def _closed_before(entries: Sequence[JournalEntry]) -> int:
     return limit
 
 
-def _project(statement: _Statement, state: ProjectState) -> None:
+def _project(statement: Statement, state: ProjectState) -> None:
     waiting = [command.description for command in state.queue]
     words = " ".join(next(iter([*state.descriptions, *waiting]), "").split())
     status, title = statement.put(state.status, stored_text(words)[:MAX_TITLE_CHARS])
@@ -239,27 +229,31 @@ def _project(statement: _Statement, state: ProjectState) -> None:
     )
 
 
-def _files(statement: _Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
+def _files(statement: Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
     contents = {
         entry.event.path: entry.event.content
         for entry in entries
         if isinstance(entry.event, ev.FileEnd)
     }
-    rows = [(path, content.encode(), state.files[path]) for path, content in contents.items()]
-    paths, texts, sizes, hashes, indexes = statement.put(
-        [stored_text(path) for path, _, _ in rows],
-        [text for _, text, _ in rows],
-        [info.size for _, _, info in rows],
-        [info.sha256 for _, _, info in rows],
-        [info.phase_number - 1 for _, _, info in rows],
+    infos = [state.files[path] for path in contents]
+    ends = itertools.accumulate(info.size for info in infos)
+    texts, starts, paths, sizes, hashes, indexes = statement.put(
+        "".join(contents.values()).encode(),
+        [1 + end - info.size for end, info in zip(ends, infos, strict=True)],
+        [stored_text(path) for path in contents],
+        [info.size for info in infos],
+        [info.sha256 for info in infos],
+        [info.phase_number - 1 for info in infos],
     )
     statement.add(
         "files",
         "INSERT INTO generated_files AS old "
         "(project_id, file_path, content, size, sha256, phase_index) "
-        "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({paths}::text[], {texts}::bytea[], {sizes}::integer[], {hashes}::text[], "
-        f"{indexes}::integer[]) AS new (file_path, content, size, sha256, phase_index) "
+        f"SELECT owner.project_id, file_path, substr({texts}::bytea, start, new.size), new.size, "
+        "sha256, phase_index FROM owner, "
+        f"unnest({starts}::text[]::integer[], {paths}::text[], {sizes}::text[]::integer[], "
+        f"{hashes}::text[], {indexes}::text[]::integer[]) "
+        "AS new (start, file_path, size, sha256, phase_index) "
         "ON CONFLICT (project_id, file_path) DO UPDATE SET content = excluded.content, "
         "size = excluded.size, sha256 = excluded.sha256, phase_index = excluded.phase_index, "
         "updated_at = now()",
@@ -274,7 +268,7 @@ class _CommandRow:
     answer: str | None = None
 
 
-def _commands(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+def _commands(statement: Statement, entries: Sequence[JournalEntry]) -> None:
     """Write each command once: what one statement does to a row twice is undefined in SQL."""
     rows: dict[str, _CommandRow] = {}
     dropped: list[str] = []
@@ -324,7 +318,7 @@ def _command(event: ev.CommandQueued | ev.RunStarted) -> Command:
     )
 
 
-def _upsert_commands(statement: _Statement, rows: dict[str, _CommandRow]) -> None:
+def _upsert_commands(statement: Statement, rows: dict[str, _CommandRow]) -> None:
     ids, payloads, statuses, answers, positions = statement.put(
         [stored_text(id_) for id_ in rows],
         [to_column(payload_record(row.command)) for row in rows.values()],
@@ -337,15 +331,16 @@ def _upsert_commands(statement: _Statement, rows: dict[str, _CommandRow]) -> Non
         "INSERT INTO commands AS old "
         "(project_id, command_id, payload, status, answer, position) "
         "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({ids}::text[], {payloads}::jsonb[], {statuses}::text[], {answers}::jsonb[], "
-        f"{positions}::bigint[]) AS new (command_id, payload, status, answer, position) "
+        f"unnest({ids}::text[], {payloads}::text[]::jsonb[], {statuses}::text[], "
+        f"{answers}::text[]::jsonb[], {positions}::text[]::bigint[]) "
+        "AS new (command_id, payload, status, answer, position) "
         "ON CONFLICT (project_id, command_id) DO UPDATE SET payload = excluded.payload, "
         "status = excluded.status, position = excluded.position, "
         "answer = coalesce(excluded.answer, old.answer)",
     )
 
 
-def _answered(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+def _answered(statement: Statement, entries: Sequence[JournalEntry]) -> None:
     rows = [
         (entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.CommandAnswered)
     ]
@@ -359,12 +354,12 @@ def _answered(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
         "answered",
         "INSERT INTO commands (project_id, command_id, kind, payload, status, answer, position) "
         "SELECT owner.project_id, new.id, new.kind, '{}', 'done', new.answer, new.position "
-        f"FROM owner, unnest({ids}::text[], {kinds}::text[], {answers}::jsonb[], "
-        f"{seqs}::bigint[]) AS new (id, kind, answer, position) ON CONFLICT DO NOTHING",
+        f"FROM owner, unnest({ids}::text[], {kinds}::text[], {answers}::text[]::jsonb[], "
+        f"{seqs}::text[]::bigint[]) AS new (id, kind, answer, position) ON CONFLICT DO NOTHING",
     )
 
 
-def _usage(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+def _usage(statement: Statement, entries: Sequence[JournalEntry]) -> None:
     rows = [(entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.Usage)]
     seqs, purposes, models, prompts, completions, costs = statement.put(
         [seq for seq, _ in rows],
@@ -379,8 +374,8 @@ def _usage(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
         "INSERT INTO usage "
         "(project_id, seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
         "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({seqs}::bigint[], {purposes}::text[], {models}::text[], {prompts}::bigint[], "
-        f"{completions}::bigint[], {costs}::float8[]) "
+        f"unnest({seqs}::text[]::bigint[], {purposes}::text[], {models}::text[], "
+        f"{prompts}::text[]::bigint[], {completions}::text[]::bigint[], {costs}::text[]::float8[]) "
         "AS new (seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
         "ON CONFLICT DO NOTHING",
     )

@@ -1,7 +1,6 @@
 """A project's state and the one function that changes it: state is a fold of events.
 
-Nothing here does I/O. File contents are not part of the state, only their sizes and hashes, so
-that reviving a project costs the same for 3 files and for 3,000.
+Nothing here does I/O. File contents are not part of the state, only their sizes and hashes.
 """
 
 from __future__ import annotations
@@ -81,7 +80,10 @@ class Problem:
 
 @dataclass(slots=True, kw_only=True)
 class ProjectState:
-    """Everything a viewer is shown, short of the files' contents."""
+    """Everything a viewer is shown, short of the files' contents.
+
+    An owner's `files` are those that it has finished itself: it needs no others (`Store.claim`).
+    """
 
     project_id: str
     state: RunState = RunState.IDLE

@@ -1,8 +1,8 @@
 """The owner's side of the database: one project's journal and projections, fenced by an epoch.
 
-A `Store` holds one connection, opened when first needed and let go by `release`. Calls take turns.
-A connection that turns out to be dead when it is used again is replaced once: every call here may
-be repeated, even when the answer of its first try was lost after the commit.
+A `Store` holds one connection, opened when first needed and let go when it has rested for a while.
+Calls take turns. A connection that turns out to be dead when it is used again is replaced once:
+every call here may be repeated, even when the answer of its first try was lost after the commit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from actors.database import LOST, Connection, connect, disconnect, storage_errors
 from actors.errors import Fenced
-from actors.projections import LOAD, JournalEntry, batch
+from actors.projections import LOAD_OWNED, JournalEntry, batch
 from actors.records import from_column, read_text, state_from_row, stored_text
 from actors.settings import KEPT_EVENTS
 from actors.state import ProjectState
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 #: Deadline of a call that a request makes before it changes anything: it can still be refused.
 PROMPT_SECONDS = 3.0
+REST_SECONDS = 0.5  # without a call, after `rest`: then the connection is let go
 
 # Take the project over: a new epoch; answers it and whether the last owner left in order.
 _CLAIM = """
@@ -84,14 +85,18 @@ class Store:
         self._kept_events = kept_events
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
+        self._resting: asyncio.Task[None] | None = None
 
     async def claim(self, project_id: str) -> Claim:
-        """Become the owner of the project, creating it where it does not exist, and load it."""
+        """Become the owner of the project, creating it where it does not exist, and load it.
+
+        The state comes without the finished files, so that it costs the same for 3 and for 3,000.
+        """
 
         async def work(connection: Connection) -> Claim:
             async with connection.transaction():
                 claimed = await connection.fetchrow(_CLAIM, project_id)
-                row = await connection.fetchrow(LOAD, project_id)
+                row = await connection.fetchrow(LOAD_OWNED, project_id)
                 await connection.execute(_MARK_OWNED, project_id)
             assert claimed is not None
             assert row is not None
@@ -145,6 +150,21 @@ class Store:
         if not await self._run(lambda c: c.fetchval(_REMOVE, project_id, epoch)):
             raise Fenced
 
+    def rest(self) -> None:
+        """Let go of the connection if no call comes within `REST_SECONDS`."""
+        self._stop_resting()
+        self._resting = asyncio.get_running_loop().create_task(self._release_later(), name="rest")
+
+    async def _release_later(self) -> None:
+        await asyncio.sleep(REST_SECONDS)
+        self._resting = None  # from here on a call waits for it rather than cancelling it
+        await self.release()
+
+    def _stop_resting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+
     async def release(self) -> None:
         """Let go of the connection once no call uses it; the next call opens another."""
         async with self._turn:
@@ -154,11 +174,13 @@ class Store:
 
     async def close(self) -> None:
         """Let go of the connection for good."""
+        self._stop_resting()
         await self.release()
 
     async def _run(
         self, work: Callable[[Connection], Awaitable[T]], seconds: float | None = None
     ) -> T:
+        self._stop_resting()
         with storage_errors(self._database_url):
             async with asyncio.timeout(seconds), self._turn:
                 if self._connection is not None:

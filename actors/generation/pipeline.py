@@ -83,7 +83,7 @@ class Pipeline:
         return (
             ev.StateChange(state=RunState.COMPLETE),
             ev.GenerationComplete(
-                files=tuple(sorted(self._state.files)),
+                files=tuple(sorted(self._files)),
                 phases=len(self._state.phases) - self._run.first_phase + 1,
             ),
         )

@@ -75,6 +75,21 @@ async def test_what_is_queued_runs_afterwards_and_continues_from_the_files(world
     assert "first" in world.model.requests[-1].prompt
 
 
+async def test_a_run_of_a_later_life_tells_of_the_files_of_all_lives_in_its_end(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.add_phase("More", MORE, last=True)
+    await world.live()
+    await world.generate("first")
+    await world.sink.expect("generation_complete")
+    await world.die()
+    await world.live()
+    await world.generate("second")
+    complete = await world.sink.expect("generation_complete", 2)
+    assert complete["data"]["files"] == sorted(SITE | MORE)
+
+
 async def test_cancel_during_a_file_keeps_the_finished_files_and_drops_the_open_one(
     world: World,
 ) -> None:

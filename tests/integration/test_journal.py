@@ -24,6 +24,7 @@ from actors.feed import Feed
 from actors.journal import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_EVENTS, UNCLEAN_GAP, Journal
 from actors.outage import Patience
 from actors.postgres import EmbeddedPostgres
+from actors.reader import Reader
 from actors.state import OpenFile, ProjectState
 from actors.store import Store
 from tests.support.feed import WAIT_SECONDS, FeedSink
@@ -106,12 +107,14 @@ class World:
         return numbers or []
 
     async def saved_state(self) -> ProjectState:
-        """What the next owner would find."""
-        store = Store(self.database_url)
+        """What a viewer who comes now is shown."""
+        reader = Reader(self.database_url)
         try:
-            return comparable((await store.claim(PROJECT)).state)
+            state = await reader.state(PROJECT)
         finally:
-            await store.close()
+            await reader.close()
+        assert state is not None
+        return comparable(state)
 
     @contextlib.asynccontextmanager
     async def row_held(self) -> AsyncIterator[None]:
@@ -444,6 +447,7 @@ async def test_settled_means_that_the_last_chunks_are_in_the_state(world: World)
         settling = asyncio.create_task(owner.journal.settled())
     await settling
     await recording
+    assert owner.journal.state.open_file is not None
     assert owner.journal.state.open_file.text == "three four five"
 
 

@@ -19,7 +19,7 @@ from actors.events import decode_data
 from actors.journal import UNCLEAN_GAP
 from actors.projections import JournalEntry
 from actors.reader import Reader
-from actors.state import ProjectState, apply
+from actors.state import FileInfo, ProjectState, apply
 from actors.store import Store
 from gateway import ring, viewer
 from gateway.hub import Hub, LiveFeed
@@ -228,9 +228,17 @@ class Theatre:
 
     async def start_over(self) -> None:
         self.owner = await Owner(self._database_url, self.project_id).claim()
+        self.owner.state.files = await self._files()  # which the actor itself can do without
         self._story.revive(self.owner.state)
         self.connect()
         self.owner.state.last_seq += UNCLEAN_GAP
+
+    async def _files(self) -> dict[str, FileInfo]:
+        reader = Reader(self._database_url)
+        try:
+            return await reader.files(self.project_id)
+        finally:
+            await reader.close()
 
     # --- the audience --------------------------------------------------------------------------
 

@@ -23,8 +23,14 @@ Data = Mapping[str, Any]
 
 
 def comparable(state: ProjectState) -> ProjectState:
-    """Return the state with the open file's text in one piece: how it was cut does not matter."""
+    """Return the state with what may differ made equal.
+
+    The open file's text is in one piece, however it was cut; of the preview only that there is one
+    counts, since a snapshot has the address that this service gives it.
+    """
     state = deepcopy(state)
+    if state.preview_url is not None:
+        state.preview_url = "/"
     if state.open_file is not None:
         state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
     return state

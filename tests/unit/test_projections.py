@@ -74,3 +74,18 @@ def test_a_title_is_one_short_line() -> None:
     _, arguments = batch("p", 1, record(state, [long]), state, kept_events=100)
     titles = [value for value in arguments if isinstance(value, str) and value.startswith("an app")]
     assert [len(title) for title in titles] == [MAX_TITLE_CHARS]
+
+
+def test_arrays_are_passed_as_text_so_that_no_connection_has_to_ask_for_their_types() -> None:
+    state = ProjectState(project_id="p")
+    started = ev.RunStarted(id="1", description="d", model="m", max_phases=5, first_phase=1)
+    finished = ev.FileEnd(path="a", content="x")
+    dropped = ev.CommandDropped(id="2", reason="user")
+    events = [QUEUED, started, USAGE, finished, dropped]
+    answered = ev.CommandAnswered(id="3", kind="cancel", code=None)
+    entries = record(state, [*events, answered])
+    sql, arguments = batch("p", 1, entries, state, kept_events=100)
+    assert not re.findall(r"\$\d+::(?!text)\w+\[\]", sql)
+    items = [item for value in arguments if isinstance(value, list) for item in value]
+    assert items
+    assert all(isinstance(item, str | None) for item in items)
