@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS schema_version (
     version    integer NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
-INSERT INTO schema_version (version) VALUES (1)
+INSERT INTO schema_version (version) VALUES (2)
 ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, applied_at = now()
 WHERE schema_version.version < excluded.version;
 
@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS agent_states (
     preview_url          text,
     epoch                bigint NOT NULL,           -- the number of the owner
     last_seq             bigint NOT NULL DEFAULT 0,
+    trimmed_seq          bigint NOT NULL DEFAULT 0, -- the journal begins after this number
     run                  jsonb,                     -- the open run
     problem              jsonb,                     -- why the last run ended early
     is_clean             boolean NOT NULL DEFAULT true, -- the last owner passivated in order
@@ -60,7 +61,8 @@ CREATE TABLE IF NOT EXISTS generated_files (
 );
 
 -- The journal. `data` is the very text that viewers were sent. Rows of file_start and file_chunk
--- exist for the open file alone. No foreign key: its check would cost more than the insert, and
+-- exist for the open file alone; when a run ends or the project hibernates, only the newest rows are
+-- kept (CODEGEN_KEPT_EVENTS). No foreign key: its check would cost more than the insert, and
 -- the epoch's guard already holds the project's row.
 CREATE TABLE IF NOT EXISTS events (
     project_id text NOT NULL,
@@ -75,14 +77,15 @@ CREATE INDEX IF NOT EXISTS events_of_open_file ON events (project_id, seq)
 CREATE INDEX IF NOT EXISTS events_of_sandbox_log ON events (project_id, seq)
     WHERE type = 'sandbox_log';
 
--- Every generate command ever accepted: the queue, the descriptions, and the answer for a repeat.
+-- Every command ever carried out. Of generate commands: the queue, the descriptions. Of all: the
+-- answer for a repeat, {place, seq} or, for a cancel, {code, seq}.
 CREATE TABLE IF NOT EXISTS commands (
     project_id text NOT NULL REFERENCES projects ON DELETE CASCADE,
     command_id text NOT NULL,
     kind       text NOT NULL DEFAULT 'generate',
-    payload    jsonb NOT NULL,                      -- {description, model, maxPhases}
+    payload    jsonb NOT NULL,                      -- {description, model, maxPhases} to generate
     status     text NOT NULL CHECK (status IN ('queued', 'running', 'done', 'dropped')),
-    answer     jsonb,                               -- {place, seq}
+    answer     jsonb,
     -- command_queued's seq, or -seq at the head of the queue; later run_started's seq
     position   bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -101,3 +104,7 @@ CREATE TABLE IF NOT EXISTS usage (
     created_at        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (project_id, seq)
 );
+
+-- What a database of an earlier version lacks.
+
+ALTER TABLE agent_states ADD COLUMN IF NOT EXISTS trimmed_seq bigint NOT NULL DEFAULT 0; -- 2

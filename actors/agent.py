@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from actors import events as ev
 from actors import messages as m
+from actors.commands import Commands
 from actors.errors import (
+    ActorCrashed,
     Fenced,
-    InvalidDescription,
-    InvalidInput,
-    NothingRunning,
+    NotFound,
     ProjectBusy,
     ServiceError,
     StorageUnavailable,
@@ -31,16 +30,20 @@ from actors.feed import Feed
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model
 from actors.journal import Journal
+from actors.outage import Patience
+from actors.paths import preview_url
+from actors.preview import Preview
 from actors.runner import AbortReason, Runner
 from actors.sandbox.base import LogSink, Sandbox
+from actors.service_log import last_records
 from actors.settings import Settings
 from actors.state import ProjectState
-from actors.store import Claim, Store
+from actors.store import Store
+from actors.turns import Turns
 
 log = logging.getLogger(__name__)
 
-MAX_DESCRIPTION_CHARS = 20_000
-CLAIM_RETRY_SECONDS = 1.0  # while PostgreSQL is away
+SAVE_SECONDS = 3.0  # for each call that saves, when the service stops while PostgreSQL is away
 
 
 class Office(Protocol):
@@ -79,70 +82,100 @@ class ProjectAgent:
         self._store = tools.store
         self._model = tools.model
         self._office = office
-        self._deployment = Deployment(lambda: tools.make_sandbox(self._note_sandbox_log))
+        self._deployment = Deployment(
+            lambda: tools.make_sandbox(self._note_sandbox_log),
+            preview_url(settings.url, project_id),
+        )
         self._journal: Journal | None = None
         self._feed: Feed | None = None
         self._runner: Runner | None = None
+        self._preview: Preview
+        self._commands: Commands
         self._epoch = 0
         self._started = asyncio.Event()  # claimed, or waiting for a database that is away
-        self._storage_problem: StorageUnavailable | None = None
-        self._turn = asyncio.Lock()
+        self._patience = Patience(self._storage_away, self._storage_back)
+        self._turns = Turns(self._store, self._patience.outage)
         self._has_left = False
 
     # --- coming ----------------------------------------------------------------------------------
 
-    async def start(self, crash_reason: str | None = None) -> None:
+    async def start(self, crash_report: m.CrashReport | None = None) -> None:
         """Become the project's owner, then go on with its open run, or with its queue.
 
-        `crash_reason` ends an open run with that sentence instead.
+        After too many crashes it ends the open run, or drops the command that was next.
         """
-        async with self._turn:
-            claim = await self._claim()
-            if claim is None:
-                return
-            self._epoch = claim.epoch
-            self._feed = Feed(self._settings.feed_socket, self._project_id, claim.epoch)
-            self._journal = Journal(
-                self._store,
-                self._feed,
-                claim.state,
-                claim.epoch,
-                on_fenced=self._leave_fenced,
-                on_broken=self._office.crash,
-            )
-            self._runner = Runner(
-                journal=self._journal,
-                store=self._store,
-                model=self._model,
-                deployment=self._deployment,
-                on_end=self._run_ended,
-            )
-            await self._feed.open(claim.state.last_seq)
-            if not claim.was_clean:
-                self._journal.skip_unsaved_numbers()
-            if crash_reason is not None and claim.state.run is not None:
-                await self._runner.close(
-                    ev.ErrorRaised(message=crash_reason, code="actor_crashed"),
-                    ev.StateChange(state=RunState.ERROR),
-                )
-            self._started.set()
-            await self._settle()
+        async with self._turns.taken():
+            try:
+                await self._begin(crash_report)
+            except StorageUnavailable:
+                return  # it was away until we had to leave
         log.info("%s: epoch %d, seq %d", self._project_id, self._epoch, self._state.last_seq)
 
-    async def _claim(self) -> Claim | None:
-        """Take the project over; None when there was no database until we had to leave."""
-        while not self._has_left:
-            try:
-                claim = await self._store.claim(self._project_id)
-            except StorageUnavailable as error:
-                log.warning("%s cannot be loaded: %s", self._project_id, error)
-                self._storage_problem = error
-                self._started.set()  # requests are answered with the problem meanwhile
-                await asyncio.sleep(CLAIM_RETRY_SECONDS)
-            else:
-                self._storage_problem = None
-                return claim
-        return None
+    async def _begin(self, crash_report: m.CrashReport | None) -> None:
+        claim = await self._patience.until_done(lambda: self._store.claim(self._project_id))
+        self._epoch = claim.epoch
+        self._feed = Feed(self._settings.feed_socket, self._project_id, claim.epoch)
+        self._journal = Journal(
+            self._store,
+            self._feed,
+            claim.state,
+            claim.epoch,
+            patience=self._patience,
+            on_fenced=self._leave_fenced,
+            on_broken=self._office.crash,
+        )
+        self._runner = Runner(
+            journal=self._journal,
+            load_files=self._load_files,
+            model=self._model,
+            deployment=self._deployment,
+            on_end=self._run_ended,
+        )
+        self._preview = Preview(
+            journal=self._journal,
+            deployment=self._deployment,
+            load_files=self._load_files,
+            on_end=self._settle,
+        )
+        self._commands = Commands(
+            settings=self._settings,
+            store=self._store,
+            journal=self._journal,
+            stop_run=self._stop_run,
+        )
+        await self._feed.open(claim.state.last_seq)
+        if not claim.was_clean:
+            self._journal.skip_unsaved_numbers()
+        if crash_report is not None:
+            await self._give_up(crash_report)
+        self._started.set()
+        await self._settle()
+
+    async def _load_files(self, paths: Sequence[str] | None = None) -> dict[str, str]:
+        return await self._patience.until_done(
+            lambda: self._store.file_contents(self._project_id, paths)
+        )
+
+    def _storage_away(self, message: str) -> None:
+        self._started.set()  # requests are refused meanwhile
+        if self._feed is not None:
+            self._feed.storage_away(message)
+
+    def _storage_back(self) -> None:
+        if self._feed is not None:
+            self._feed.storage_back()
+
+    async def _give_up(self, report: m.CrashReport) -> None:
+        """Set aside what this project's actors died of: its run, or else what was next."""
+        assert self._runner is not None
+        state = self._state
+        culprits = state.queue[:1] if state.run is None else []
+        lines = last_records(self._settings.log_file, report.pids)
+        await self._runner.close(
+            *(ev.CommandDropped(id=command.id, reason="crashed") for command in culprits),
+            ev.ErrorRaised(message="\n".join([report.sentence, *lines]), code=ActorCrashed.code),
+            ev.StateChange(state=RunState.ERROR),
+        )
 
     @property
     def _state(self) -> ProjectState:
@@ -159,10 +192,12 @@ class ProjectAgent:
         """Carry out one message; a request is answered, whatever happens."""
         await self._started.wait()
         try:
-            if self._storage_problem is not None:
-                self._handle_without_storage(message, self._storage_problem)
+            if self._journal is None:
+                self._handle_unclaimed(message)
                 return
-            async with self._turn:
+            if isinstance(message, m.SaveAndStop):
+                self._patience.give_up_in(SAVE_SECONDS)
+            async with self._turns.taken(message):
                 if self._has_left:
                     self._hand_back(message)
                     return
@@ -178,15 +213,17 @@ class ProjectAgent:
             log.exception("%s failed at %s", self._project_id, type(message).__name__)
             self._refuse(message, "internal_error", "Something went wrong; see the service's log.")
 
-    def _handle_without_storage(self, message: m.Message, problem: StorageUnavailable) -> None:
+    def _handle_unclaimed(self, message: m.Message) -> None:
         """Answer while the project has not been loaded: there is nothing to save yet."""
         match message:
             case m.SaveAndStop():
                 self._has_left = True
+                self._patience.give_up_in(0)
                 self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
             case m.LeaveGranted():
                 self._office.leave()
             case _:
+                problem = self._patience.outage.problem or StorageUnavailable()
                 self._refuse(message, problem.code, str(problem))
 
     def _hand_back(self, message: m.Message) -> None:
@@ -200,6 +237,8 @@ class ProjectAgent:
     def _refuse(self, message: m.Message, code: str, sentence: str) -> None:
         if isinstance(message, m.PassivateProject):
             self._office.tell_supervisor(m.PassivationRefused(project_id=self._project_id))
+            if code == StorageUnavailable.code and self._journal is not None:
+                self._tell_idle()  # so that it is tried again
         if isinstance(message, m.Request):
             self._office.answer(
                 message, m.Failed(request_id=message.request_id, code=code, message=sentence)
@@ -208,22 +247,28 @@ class ProjectAgent:
     async def _dispatch(self, message: m.Message) -> None:
         match message:
             case m.StartGeneration():
-                await self._start_generation(message)
+                self._office.answer(message, await self._commands.generate(message))
             case m.CancelGeneration():
-                await self._cancel()
-                self._office.answer(message, m.Done(request_id=message.request_id))
+                self._office.answer(message, await self._commands.cancel(message))
             case m.ReviveProject():
                 self._office.answer(message, self._info(message))
+            case m.OpenPreview():
+                await self._open_preview(message)
             case m.PassivateProject():
-                if self._has_work:
+                if not self._is_idle:
                     raise ProjectBusy("The project has work to do.")
+                await self._stop_sandbox()  # takes its time
+                await self._store.ping()
                 await self._leave(ev.Hibernated())
             case m.RemoveProject():
                 await self._remove(message)
             case m.RunGranted():
+                await self._preview.stop()
                 self._start_run()
             case m.SaveAndStop():
+                await self._preview.stop()
                 await self._stop_run(AbortReason.SHUTDOWN)
+                await self._stop_sandbox()
                 await self._leave()
             case _:
                 log.warning("%s ignores a %s", self._project_id, type(message).__name__)
@@ -236,56 +281,12 @@ class ProjectAgent:
             running=self._runner is not None and self._runner.is_active,
         )
 
-    async def _start_generation(self, request: m.StartGeneration) -> None:
-        if request.command_id is not None:
-            known = await self._store.find_command(self._project_id, request.command_id)
-            if known is not None:
-                self._accept(request, request.command_id, known.place, known.seq)
-                return
-        description = request.description.strip()
-        if not 1 <= len(description) <= MAX_DESCRIPTION_CHARS:
-            raise InvalidDescription()
-        if request.mode not in ("queue", "replace"):
-            raise InvalidInput("mode must be queue or replace.")
-        state = self._state
-        if len(state.queue) >= self._settings.max_queue:
-            raise ProjectBusy(
-                f"{len(state.queue)} commands wait already; wait for a run to end or cancel it."
-            )
-        if request.mode == "replace":
-            await self._stop_run(AbortReason.REPLACED)
-        place = 0 if request.mode == "replace" else len(state.queue) + (state.run is not None)
-        command_id = request.command_id or uuid.uuid4().hex
-        seq = await self._record(
-            ev.CommandQueued(
-                id=command_id,
-                description=description,
-                model=request.model or self._settings.model_label,
-                max_phases=request.max_phases or self._settings.max_phases,
-                place=place,
-            )
-        )
-        self._accept(request, command_id, place, seq)
-
-    def _accept(self, request: m.StartGeneration, command_id: str, place: int, seq: int) -> None:
-        self._office.answer(
-            request,
-            m.Accepted(request_id=request.request_id, command_id=command_id, place=place, seq=seq),
-        )
-
-    async def _cancel(self) -> None:
-        """Stop the run; without one, drop what waits for its turn."""
-        had_run = self._state.run is not None
-        if await self._stop_run(AbortReason.USER):
-            return
-        if had_run or not self._state.queue:  # it came to its end just now
-            raise NothingRunning()
-        await self._record(
-            *(
-                ev.CommandDropped(id=command.id, reason=AbortReason.USER)
-                for command in self._state.queue
-            )
-        )
+    async def _open_preview(self, request: m.OpenPreview) -> None:
+        assert self._runner is not None
+        if not self._state.files:
+            raise NotFound("The project has no files yet.")
+        url = self._deployment.url if self._runner.is_active else await self._preview.open()
+        self._office.answer(request, m.PreviewOpened(request_id=request.request_id, url=url))
 
     # --- the run ---------------------------------------------------------------------------------
 
@@ -293,17 +294,23 @@ class ProjectAgent:
     def _has_work(self) -> bool:
         return self._state.run is not None or bool(self._state.queue)
 
+    @property
+    def _is_idle(self) -> bool:
+        return not self._has_work and not self._preview.is_opening
+
     async def _settle(self) -> None:
-        """Ask for a place for the next run, or rest: say so, and let go of the database."""
+        """Ask for a place for the next run, or rest: say so, and soon let go of the database."""
         assert self._runner is not None
         if self._runner.is_active or self._has_left:
             return
-        is_idle = not self._has_work
-        self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=is_idle))
-        if is_idle:
-            await self._store.release()
-        else:
+        self._tell_idle()
+        if self._has_work:
             self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
+        elif self._is_idle:
+            self._store.rest()
+
+    def _tell_idle(self) -> None:
+        self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=self._is_idle))
 
     def _start_run(self) -> None:
         assert self._runner is not None
@@ -316,11 +323,11 @@ class ProjectAgent:
         self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
         await self._settle()
 
-    async def _stop_run(self, reason: AbortReason) -> bool:
+    async def _stop_run(self, reason: AbortReason, *also: ev.Event) -> bool:
         """Stop the run; returns whether there was one, see `Runner.stop`."""
         assert self._runner is not None
         was_active = self._runner.is_active
-        has_stopped = await self._runner.stop(reason)
+        has_stopped = await self._runner.stop(reason, *also)
         if was_active:
             self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
         return has_stopped
@@ -332,6 +339,7 @@ class ProjectAgent:
     # --- leaving ---------------------------------------------------------------------------------
 
     async def _remove(self, request: m.RemoveProject) -> None:
+        await self._preview.stop()
         await self._stop_run(AbortReason.REMOVED)
         await self._deployment.remove()
         if request.delete:
@@ -340,24 +348,31 @@ class ProjectAgent:
         self._office.answer(request, m.Done(request_id=request.request_id))
 
     async def _leave(self, *last_words: ev.Event, is_deleted: bool = False) -> None:
-        """Save, stop the sandbox, and ask the supervisor for leave to end this process."""
+        """Save, and ask the supervisor for leave to end this process."""
         assert self._journal is not None
         assert self._feed is not None
-        with self._whatever_happens("stop its sandbox"):
-            if not is_deleted:
-                await self._deployment.stop(exists=self._state.sandbox_container_id is not None)
+        is_saved = is_deleted
         if not is_deleted:
             with self._whatever_happens("save"):
                 if last_words:
                     await self._record(*last_words)
                 await self._journal.close()
-                await self._store.mark_clean(self._project_id, self._epoch, self._state.last_seq)
+                await self._patience.until_done(
+                    lambda: self._store.mark_clean(
+                        self._project_id, self._epoch, self._state.last_seq
+                    )
+                )
+                is_saved = True
         self._has_left = True
         with self._whatever_happens("close its connections"):
             await self._feed.close()
             await self._store.close()
             await self._model.close()
-        self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))
+        self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id, is_saved=is_saved))
+
+    async def _stop_sandbox(self) -> None:
+        with self._whatever_happens("stop its sandbox"):
+            await self._deployment.stop(exists=self._state.sandbox_container_id is not None)
 
     @contextlib.contextmanager
     def _whatever_happens(self, purpose: str) -> Iterator[None]:

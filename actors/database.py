@@ -76,6 +76,10 @@ def storage_errors(database_url: str) -> Iterator[None]:
         raise StorageUnavailable(
             f"PostgreSQL at {place(database_url)} has no free connection; raise max_connections."
         ) from error
+    except TimeoutError as error:
+        raise StorageUnavailable(
+            f"PostgreSQL at {place(database_url)} does not answer; check that it runs."
+        ) from error
     except LOST as error:
         raise StorageUnavailable(
             f"PostgreSQL at {place(database_url)} cannot be reached ({_reason(error)}); "

@@ -28,4 +28,11 @@ class ForgetBirths:
     """The births that were asked for will not happen any more."""
 
 
-Effect = Send | Breed | ForgetBirths
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a process that hangs."""
+
+    pid: int
+
+
+Effect = Send | Breed | ForgetBirths | Kill

@@ -7,6 +7,7 @@
     |   |-- InvalidDescription
     |   `-- InvalidSetting          a flag or an environment variable
     |-- NotFound                    an unknown project, file or route
+    |-- CursorTooOld                the journal has been trimmed since
     |-- NothingRunning              cancel without a run
     |-- ProjectBusy                 e.g. the queue of a project is full
     |-- ModelError                  the model's server; see `retryable`
@@ -87,6 +88,12 @@ class NotFound(ServiceError):
     """There is nothing under this name."""
 
     code = "not_found"
+
+
+class CursorTooOld(ServiceError):
+    """The events after this cursor are not kept any more; read the project and its lastSeq."""
+
+    code = "cursor_too_old"
 
 
 class NothingRunning(ServiceError):
@@ -259,6 +266,7 @@ STATUS_OF_CODE: dict[str, tuple[int, int]] = {
     "invalid_project_id": (400, 1008),
     "invalid_description": (400, 1008),
     "not_found": (404, 1008),
+    "cursor_too_old": (410, 1008),
     "nothing_running": (409, 1008),
     "project_busy": (429, 1013),
     "storage_unavailable": (503, 1013),

@@ -83,7 +83,7 @@ class PhaseDesigned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStart(Event):
-    """The model began to write a file; a viewer empties its text of that path."""
+    """The model began to write a file, or its saved text is shown again: its text is empty now."""
 
     type = "file_start"
     is_barrier = False
@@ -192,6 +192,16 @@ class CommandDropped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandAnswered(Event):
+    """A command other than generate was carried out, or refused with `code`; `kind` is cancel."""
+
+    type = "command_answered"
+    id: str
+    kind: str
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
     """The queued command `id` became the run; phases count from `first_phase` (1-based)."""
 
@@ -205,7 +215,10 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(Event):
-    """An open run goes on after its actor, or the service, ended without finishing it."""
+    """An open run goes on after its actor, or the service, ended without finishing it.
+
+    A file that was open stays open: it is continued, or given up by `file_restored`.
+    """
 
     type = "run_resumed"
     id: str
@@ -241,7 +254,11 @@ class SandboxLog(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelWarning(Event):
-    """The model's output broke a rule and was mended; `kind` as in the SCOF parser."""
+    """The model's output broke a rule and was mended.
+
+    `kind` as in the SCOF parser; install_command, patch_rejected, seam_mismatch (a file was not
+    continued where its text ends), missing_files; or the code of the error that broke a call off.
+    """
 
     type = "model_warning"
     is_barrier = False
@@ -286,6 +303,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ErrorRaised,
         CommandQueued,
         CommandDropped,
+        CommandAnswered,
         RunStarted,
         RunResumed,
         GenerationCancelled,

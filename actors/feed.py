@@ -5,6 +5,8 @@ A Unix stream socket carries lines (see `gateway/feed.py`, the other end):
     H {"project":"p1","epoch":3,"durable":120,"pid":77}   once per connection
     E 121 {"type":...,"data":...,"seq":121}                one event's frame
     D 121                                                  durable in PostgreSQL up to here
+    S {"message":"PostgreSQL at ... cannot be reached"}    away: the project waits for it
+    S {}                                                   back; said after an outage alone
 
 Publishing never waits. A feed that is not connected drops what it is given: whoever connects
 next, and every viewer that missed something, reads the journal, which has it.
@@ -34,6 +36,7 @@ class Feed:
         self._project_id = project_id
         self._epoch = epoch
         self._durable = 0
+        self._storage_problem: str | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -59,7 +62,10 @@ class Feed:
             "durable": self._durable,
             "pid": os.getpid(),
         }
-        transport.write(b"H %b\n" % orjson.dumps(hello))
+        lines = b"H %b\n" % orjson.dumps(hello)
+        if self._storage_problem is not None:
+            lines += self._storage_line()  # in one piece: between the two PostgreSQL would be back
+        transport.write(lines)
         self._transport = transport
         return True
 
@@ -77,6 +83,20 @@ class Feed:
         """Say that every event up to `seq` can be read from the journal."""
         self._durable = seq
         self._write(b"D %d\n" % seq)
+
+    def storage_away(self, message: str) -> None:
+        """Say that PostgreSQL is away; repeated to whoever connects before it is back."""
+        self._storage_problem = message
+        self._write(self._storage_line())
+
+    def storage_back(self) -> None:
+        """Say that PostgreSQL is back."""
+        self._storage_problem = None
+        self._write(self._storage_line())
+
+    def _storage_line(self) -> bytes:
+        message = self._storage_problem
+        return b"S %b\n" % orjson.dumps({} if message is None else {"message": message})
 
     def _write(self, line: bytes) -> None:
         if self._transport is None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from actors.errors import Fenced, StorageUnavailable
 from actors.events import Event, FileChunk, SandboxLog, encode_data, frame
 from actors.feed import Feed
+from actors.outage import Patience
 from actors.state import ProjectState, apply
 from actors.store import JournalEntry, Store
 
@@ -33,27 +34,15 @@ LAG_FACTOR = 4.0
 MAX_UNWRITTEN_BYTES = 4 * 1024 * 1024  # then recording waits for the database
 MAX_UNWRITTEN_EVENTS = 4_000  # likewise; with as many held ones fewer than UNCLEAN_GAP
 UNCLEAN_GAP = 10_000  # numbers left out after a crash: more than can have been seen unsaved
-RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-
-
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what a call to the store returns, repeating it while PostgreSQL is away."""
-    attempt = 0
-    while True:
-        try:
-            return await call()
-        except StorageUnavailable as error:
-            pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
-            log.warning("%s; again in %.2f s", error, pause)
-            attempt += 1
-            await asyncio.sleep(pause)
 
 
 class Journal:
     """Records events for the owner of `epoch`.
 
     When another owner exists, `on_fenced` is called and `record` raises Fenced. While PostgreSQL
-    is away it waits and tries again: a run pauses at its next barrier and nothing is skipped.
+    is away its `patience` waits: a run pauses at its next barrier, or once `MAX_UNWRITTEN_BYTES` of
+    chunks wait, and nothing is skipped. Once the patience has ended, `record` raises
+    StorageUnavailable, and nothing more is saved.
     Where PostgreSQL refuses events for good, the state in memory is ahead of the journal and of no
     use any more: `on_broken` is called, and the project's next life folds the journal afresh.
     """
@@ -65,10 +54,12 @@ class Journal:
         state: ProjectState,
         epoch: int,
         *,
+        patience: Patience,
         on_fenced: Callable[[], None],
         on_broken: Callable[[], None],
     ) -> None:
         self.state = state
+        self._patience = patience
         self._on_fenced = on_fenced
         self._on_broken = on_broken
         self._store = store
@@ -110,9 +101,9 @@ class Journal:
         return await asyncio.shield(self._keep(self._record_barrier(events)))
 
     async def settled(self) -> None:
-        """Wait until everything whose recording has begun is durable and in the state."""
+        """Wait until every barrier that was begun is durable, and every event is in the state."""
         async with self._lock:
-            pass
+            self._flush()
 
     @property
     def _is_full(self) -> bool:
@@ -142,8 +133,13 @@ class Journal:
     def _keep(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = self._loop.create_task(work, name="journal")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
         return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also where its caller was cancelled
 
     def note(self, event: Event) -> None:
         """Record an event that is no barrier, without waiting; may be called from a callback.
@@ -219,7 +215,8 @@ class Journal:
     async def _write_later(self) -> None:
         await asyncio.sleep(WRITE_SECONDS)
         self._write_task = None  # from here on `close` waits for it rather than cancelling it
-        with contextlib.suppress(Fenced):  # the owner was told by `on_fenced`
+        # the owner was told by `on_fenced`, or is told by what it does next
+        with contextlib.suppress(Fenced, StorageUnavailable):
             await self._write_group()
 
     async def _write_group(self) -> None:
@@ -236,13 +233,15 @@ class Journal:
 
     async def _commit(self, entries: Sequence[JournalEntry]) -> None:
         try:
-            await patiently(
+            await self._patience.until_done(
                 lambda: self._store.append(self.state.project_id, self._epoch, entries, self.state)
             )
         except Fenced:
             if not self._is_fenced:
                 self._is_fenced = True
                 self._on_fenced()
+            raise
+        except StorageUnavailable:  # the service stops; the next life folds the journal afresh
             raise
         except Exception:
             log.exception("%s: events cannot be journalled", self.state.project_id)
@@ -257,7 +256,10 @@ class Journal:
             self._lines_left_out = 0
 
     async def close(self) -> None:
-        """Write what is unwritten; a fenced owner writes nothing."""
+        """Write what is unwritten; a fenced owner writes nothing.
+
+        Raises StorageUnavailable where the patience has ended.
+        """
         await self.settled()  # what was held back meanwhile has its turn now
         self._flush()
         if self._write_task is not None:

@@ -48,7 +48,14 @@ class StartGeneration(ProjectRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelGeneration(ProjectRequest):
-    """Stop the run; answered by `Done` once nothing runs any more, or by `Failed`."""
+    """Stop the run, or drop the queue; answered by `Done` once that is durable, or by `Failed`.
+
+    `target` names one generate command, which runs or waits, and leaves all others alone.
+    `command_id` is the cancel's own id.
+    """
+
+    command_id: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +69,19 @@ class GetProject(ProjectRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPreview(ProjectRequest):
+    """Have the project's app served, waking its actor; answered at once by `PreviewOpened`.
+
+    `Failed` says, once, why the last start of the app failed; asked again, it is started again.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassivateProject(ProjectRequest):
     """Make an idle actor save, stop its sandbox and leave memory; answered by `Done`.
 
-    An actor with a run or a queue refuses with `Failed(code="project_busy")`.
+    An actor with a run or a queue, or one that is starting the project's app for `OpenPreview`,
+    refuses with `Failed(code="project_busy")`.
     """
 
 
@@ -143,6 +159,13 @@ class Done(Answer):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewOpened(Answer):
+    """The app answers at `url`, an address of the sandbox; None while it is built or started."""
+
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectInfo(Answer):
     """Where a project's actor is: `stage` as in `actors/roster.py`, or absent if not in memory."""
 
@@ -166,7 +189,7 @@ class Status(Answer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownComplete(Answer):
-    """The stop is over: `saved` projects left in order, `abandoned` ones did not in time.
+    """The stop is over: `saved` projects left in order, `abandoned` ones could not, or not in time.
 
     An abandoned project goes on from its journal, as after a crash.
     """
@@ -216,7 +239,7 @@ class SupervisorReady(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureNursery(Message):
-    """Supervisor -> nursery, once; `number` is its name among the nurseries."""
+    """Supervisor -> nursery, once, answered by `Pong`; `number` is its name among them."""
 
     supervisor: Any
     number: int
@@ -246,14 +269,34 @@ class SpareReady(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrashReport:
+    """A project died too often: what its run ends with, and the processes that died."""
+
+    sentence: str
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptProject(Message):
     """Supervisor -> spare: become this project's actor. Commands may follow at once.
 
-    `crash_reason` is set when the project died too often: the actor ends its run with it.
+    With a crash report the actor ends the project's run, or drops the command that was next.
     """
 
     project_id: str
-    crash_reason: str | None = None
+    crash_report: CrashReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping(Message):
+    """Supervisor -> project actor or nursery: are you there? Answered by `Pong` at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong(Message):
+    """Project actor or nursery -> supervisor: its mailbox and its loop work; its process id."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +322,7 @@ class RunEnded(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectIdle(Message):
-    """Project actor -> supervisor: no run and no queue since now (`idle`), or work again."""
+    """Project actor -> supervisor: nothing to do since now (`idle`), or something again."""
 
     project_id: str
     idle: bool
@@ -294,9 +337,13 @@ class PassivationRefused(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectGone(Message):
-    """Project actor -> supervisor: saved (or removed); answered by `LeaveGranted`."""
+    """Project actor -> supervisor: saved (or removed); answered by `LeaveGranted`.
+
+    At a stop while PostgreSQL is away the actor leaves in the end without having saved.
+    """
 
     project_id: str
+    is_saved: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,11 @@ and 60 ms as the 100th child of one parent: a nursery has at most `MAX_CHILDREN`
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from actors.actor import BaseActor, ChildActorExited, handles
-from actors.messages import ActorExited, BreedSpares, ConfigureActor, ConfigureNursery
+from actors.messages import ActorExited, BreedSpares, ConfigureActor, ConfigureNursery, Ping, Pong
 from actors.project import ProjectActor
 
 MAX_CHILDREN = 32
@@ -27,6 +28,11 @@ class Nursery(BaseActor):
     @handles(ConfigureNursery)
     def configure(self, message: ConfigureNursery, sender: Any) -> None:
         self._supervisor, self._number = message.supervisor, message.number
+        self.send(message.supervisor, Pong(pid=os.getpid()))
+
+    @handles(Ping)
+    def answer(self, message: Ping, sender: Any) -> None:
+        self.send(sender, Pong(pid=os.getpid()))
 
     @handles(BreedSpares)
     def breed(self, message: BreedSpares, sender: Any) -> None:

@@ -1,4 +1,7 @@
-"""Which paths may name a file of a project: the one rule for plans, SCOF, sandboxes and URLs."""
+"""Which paths may name a file of a project: the one rule for plans, SCOF, sandboxes and URLs.
+
+And the address of a project's app, which is made in one place as well.
+"""
 
 from __future__ import annotations
 
@@ -34,3 +37,11 @@ def normalized_path(path: str) -> str | None:
     kept = [segment for segment in directories if segment not in ("", ".")]
     path = "/".join([*kept, name])
     return path if is_safe_path(path) else None
+
+
+def preview_url(service_url: str, project_id: str) -> str:
+    """Return where a project's app is found as long as there is the project.
+
+    The gateway serves it there, or leads from there to the container that does.
+    """
+    return f"{service_url.rstrip('/')}/preview/{project_id}/"

@@ -24,6 +24,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,13 @@ from urllib.parse import quote
 import asyncpg
 
 from actors.errors import StateDirUnusable
+from actors.postgres_processes import (
+    POLL_SECONDS,
+    STOP_SECONDS,
+    kill,
+    signal_all,
+    stop_leftover,
+)
 from actors.postgres_user import (
     as_server_user,
     binaries,
@@ -46,12 +54,11 @@ from actors.postgres_user import (
 )
 
 START_SECONDS = 60.0  # a crash's recovery included
-STOP_SECONDS = 15.0  # then the server is ended at once, and recovers at its next start
-POLL_SECONDS = 0.02
+ORPHAN_SECONDS = 1.0  # children of a server that died end by themselves well before that
+ACCEPT_SECONDS = 2.0  # for one attempt to connect while it starts
 MAX_LOG_BYTES = 5 * 1024 * 1024
 MAX_SOCKET_DIR_BYTES = 107 - len("/.s.PGSQL.5432.lock")  # sun_path holds 108 on Linux, NUL included
 PORT = 5432  # part of the socket's name, no more
-NO_PROCESS = 2**22 + 1  # Linux numbers its processes up to 2**22
 
 SETTINGS = {
     "listen_addresses": "",
@@ -101,6 +108,7 @@ class EmbeddedPostgres:
         self._lock: IO[str] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
         self._pipe: tuple[int, int] | None = None  # its end, or "stop" in it, stops the server
+        self._is_start_wanted = True
 
     @property
     def lifeline_fd(self) -> int | None:
@@ -121,6 +129,15 @@ class EmbeddedPostgres:
         """Whether the server that `start` started is still there."""
         return self._guardian is not None and self._guardian.poll() is None
 
+    def open_pidfd(self) -> int:
+        """Open a descriptor that is readable once the server has died; it has been started."""
+        assert self._guardian is not None
+        return os.pidfd_open(self._guardian.pid)
+
+    def give_up_start(self) -> None:
+        """Have a `start` that is under way in another thread fail soon; `stop` will follow."""
+        self._is_start_wanted = False
+
     def start(self) -> str:
         """Start the server, creating or recovering its data, and return its address.
 
@@ -130,21 +147,22 @@ class EmbeddedPostgres:
         if self.is_running:
             return self.database_url
         self._reap()
+        is_first = self._lock is None
         try:
             self._prepare()
-            self._stop_leftover(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
+            stop_leftover(self._data)
             for stale in self._socket_dir.glob(f".s.PGSQL.{PORT}*"):
                 stale.unlink()
             self._initialize()
             self._launch()
         except (OSError, asyncpg.PostgresError) as error:
-            self.stop()
+            self._undo_start(is_first=is_first)
             raise StateDirUnusable(
                 f"The database in {self._directory} cannot be started ({error}); "
                 "make the directory writable, or set CODEGEN_STATE_DIR to another one."
             ) from error
         except BaseException:
-            self.stop()
+            self._undo_start(is_first=is_first)
             raise
         return self.database_url
 
@@ -152,6 +170,12 @@ class EmbeddedPostgres:
         """Stop the server with everything written; idempotent, and safe when it has died."""
         self._reap()
         self._let_go()
+        self._is_start_wanted = True
+
+    def _undo_start(self, *, is_first: bool) -> None:
+        self._reap()
+        if is_first:  # what processes have inherited keeps its meaning for a later start
+            self._let_go()
 
     # --- the parts of start ----------------------------------------------------------------------
 
@@ -187,42 +211,6 @@ class EmbeddedPostgres:
         lock.flush()
         self._lock = lock
         _held.add(self._directory)
-
-    def _stop_leftover(self, *signals: signal.Signals) -> None:
-        """End a server that outlived its service (or its stop): each signal has its time."""
-        pid = self._leftover()
-        for number in signals:
-            if pid is None:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-            deadline = time.monotonic() + STOP_SECONDS
-            while pid is not None and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-                pid = self._leftover()
-
-    def _leftover(self) -> int | None:
-        """Return the process that serves our data, by its pid file and its command line.
-
-        Where the file's number belongs to some other process by now, or to a dead one that nobody
-        has collected, PostgreSQL would take that for a server. The file then gets a number that no
-        process has; its other lines stay, for they tell the next server which shared memory must
-        be free before it may touch the data.
-        """
-        pid_file = self._data / "postmaster.pid"
-        try:
-            first, rest = pid_file.read_text().split("\n", 1)
-            pid = int(first)
-        except (FileNotFoundError, ValueError):
-            return None
-        try:
-            command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        if os.fsencode(self._data) in command_line.split(b"\0"):
-            return pid
-        pid_file.write_text(f"{NO_PROCESS}\n{rest}")
-        return None
 
     def _initialize(self) -> None:
         """Create the cluster, whole or not at all."""
@@ -260,18 +248,21 @@ class EmbeddedPostgres:
         unfinished.rename(self._data)
 
     def _launch(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        began = time.monotonic()
         while True:
             self._spawn()
-            if self._wait_until_ready(deadline):
+            if self._wait_until_ready(began + START_SECONDS):
                 return
             # For a moment after a crash, processes of the dead server still hold its memory.
             self._reap()
-            if time.monotonic() > deadline or "still in use" not in self._log_tail():
+            elapsed = time.monotonic() - began
+            if elapsed > START_SECONDS or "still in use" not in self._log_tail():
                 raise StateDirUnusable(
                     f"The database in {self._directory} does not start: {self._log_tail()}; "
                     f"see {self._log_file}."
                 )
+            if elapsed > ORPHAN_SECONDS:
+                kill(self._data)
             time.sleep(POLL_SECONDS)
 
     def _spawn(self) -> None:
@@ -299,7 +290,7 @@ class EmbeddedPostgres:
 
     def _wait_until_ready(self, deadline: float) -> bool:
         """Return whether the server lets us in; False when it has ended or time is up."""
-        while self.is_running and time.monotonic() < deadline:
+        while self.is_running and time.monotonic() < deadline and self._is_start_wanted:
             if asyncio.run(_accepts(self.database_url)):
                 return True
             time.sleep(POLL_SECONDS)
@@ -315,12 +306,15 @@ class EmbeddedPostgres:
         if guardian.poll() is None:
             assert self._pipe is not None
             os.write(self._pipe[1], b"stop\n")
+            signal_all(self._data, signal.SIGCONT)  # one that stands still does not even notice
         try:
             guardian.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._stop_leftover(signal.SIGQUIT, signal.SIGKILL)
+            kill(self._data)
             os.killpg(guardian.pid, signal.SIGKILL)
             guardian.wait()
+        if self._pipe is not None and select.select([self._pipe[0]], [], [], 0)[0]:
+            os.read(self._pipe[0], 64)  # a word that came too late is not for the next one
 
     def _let_go(self) -> None:
         if self._pipe is not None:
@@ -379,8 +373,8 @@ def _last_line(text: str) -> str:
 
 async def _accepts(database_url: str) -> bool:
     try:
-        connection = await asyncpg.connect(database_url, timeout=START_SECONDS)
-    except (OSError, asyncpg.CannotConnectNowError):
+        connection = await asyncpg.connect(database_url, timeout=ACCEPT_SECONDS)
+    except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
         return False
     await connection.close()
     return True

@@ -61,12 +61,13 @@ class ProjectActor(BaseActor):
             tools=make_tools(message.project_id, self.settings),
             office=office,
         )
-        await self._agent.start(message.crash_reason)
+        await self._agent.start(message.crash_report)
 
     @handles(
         m.StartGeneration,
         m.CancelGeneration,
         m.ReviveProject,
+        m.OpenPreview,
         m.PassivateProject,
         m.RemoveProject,
         m.RunGranted,
@@ -76,6 +77,15 @@ class ProjectActor(BaseActor):
     def hand_over(self, message: m.Message, sender: Any) -> None:
         if self._bridge is not None:
             self._bridge.submit(self._handle, message)
+
+    @handles(m.Ping)
+    def answer_ping(self, message: m.Ping, sender: Any) -> None:
+        if self._bridge is not None:
+            self._bridge.submit(self._answer_ping)
+
+    async def _answer_ping(self) -> None:
+        assert self._bridge is not None
+        self._bridge.send(self._supervisor, m.Pong(pid=os.getpid()))
 
     async def _handle(self, message: m.Message) -> None:
         assert self._agent is not None  # tasks start in the order of their submission
@@ -120,7 +130,7 @@ def make_tools(project_id: str, settings: Settings) -> Tools:
     """Make the adapters that the settings ask for; the gateway has resolved `sandbox: auto`."""
     kind: SandboxKind = "docker" if settings.sandbox == "docker" else "static"  # no auto here
     return Tools(
-        store=Store(settings.database_url),
+        store=Store(settings.database_url, kept_events=settings.kept_events),
         model=make_model(settings),
         make_sandbox=lambda on_log: make_sandbox(kind, project_id, settings, on_log, settings.url),
     )

@@ -11,8 +11,9 @@ upsert, a delete, or an insert that ignores rows which exist.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from actors import events as ev
@@ -25,25 +26,33 @@ from actors.records import (
     to_column,
 )
 from actors.state import Command, ProjectState
+from actors.statement import Statement
 
-#: Newest sandbox_log rows that are kept of a project; trimmed when a run ends.
+#: Newest sandbox_log rows that are kept of a project; trimmed with the journal.
 KEPT_SANDBOX_LOG_ROWS = 500
 MAX_TITLE_CHARS = 200
 
-#: The whole state of one project ($1) in one statement, hence of one moment.
-LOAD = """
+_LOAD = """
 SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_container_id,
        preview_url, run, problem, epoch, last_seq,
-       coalesce((SELECT json_agg(json_build_array(file_path, size, sha256, phase_index)
-                                 ORDER BY file_path)
-                   FROM generated_files WHERE project_id = $1), '[]') AS files,
+       {files} AS files,
        coalesce((SELECT json_agg(json_build_object('id', command_id, 'status', status,
                                                    'payload', payload) ORDER BY position)
-                   FROM commands WHERE project_id = $1 AND status <> 'dropped'), '[]') AS commands,
+                   FROM commands WHERE project_id = $1 AND kind = 'generate'
+                    AND status <> 'dropped'), '[]') AS commands,
        (SELECT array_agg(data ORDER BY seq)
           FROM events WHERE project_id = $1 AND type IN ('file_start', 'file_chunk')) AS open_rows
   FROM agent_states WHERE project_id = $1
 """
+_FILES = """
+       coalesce((SELECT json_agg(json_build_array(file_path, size, sha256, phase_index)
+                                 ORDER BY file_path)
+                   FROM generated_files WHERE project_id = $1), '[]')"""
+
+#: The whole state of one project ($1) in one statement, hence of one moment.
+LOAD = _LOAD.format(files=_FILES)
+#: The same without the finished files: what an owner begins with, whether there are 3 or 3,000.
+LOAD_OWNED = _LOAD.format(files="'[]'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class JournalEntry:
 _KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
 _CHANGES_PHASES = (ev.PhaseDesigned, ev.FileEnd, ev.FilesWritten, ev.PhaseCompleted)
 _ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
+_TRIMS_JOURNAL = (*_ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
 _CHANGES_PROJECT = (
     ev.StateChange,
     ev.CommandQueued,
@@ -66,51 +76,44 @@ _CHANGES_PROJECT = (
     ev.RunStarted,
     *_ENDS_RUN,
 )
-_CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
-
-
-@dataclass(slots=True)
-class _Statement:
-    parts: list[str] = field(default_factory=list)
-    arguments: list[Any] = field(default_factory=list)
-
-    def put(self, *values: Any) -> tuple[str, ...]:
-        """Append arguments and return their placeholders."""
-        first = len(self.arguments) + 1
-        self.arguments.extend(values)
-        return tuple(f"${first + offset}" for offset in range(len(values)))
-
-    def add(self, name: str, sql: str) -> None:
-        self.parts.append(f"{name} AS ({sql})")
-
-    @property
-    def sql(self) -> str:
-        return f"WITH {', '.join(self.parts)} SELECT count(*) FROM owner"
 
 
 def batch(
-    project_id: str, epoch: int, entries: Sequence[JournalEntry], state: ProjectState
+    project_id: str,
+    epoch: int,
+    entries: Sequence[JournalEntry],
+    state: ProjectState,
+    *,
+    kept_events: int,
 ) -> tuple[str, list[Any]]:
     """Return the statement and its arguments.
 
     `state` is the fold up to the last entry, or, where all of them are chunks, log lines and the
-    like (they change no column), up to a later one. The number of different statements is small,
-    so a connection's cache prepares each once.
+    like (they change no column), up to a later one. Where a run ends, or the project hibernates,
+    the journal is trimmed to its newest `kept_events` rows. The number of different statements is
+    small, so a connection's cache prepares each once.
     """
-    statement = _Statement(arguments=[project_id, epoch])
-    _guard(statement, entries, state)
+    statement = Statement(arguments=[project_id, epoch])
+    _guard(statement, entries, state, kept_events)
     _journal(statement, entries)
     if any(isinstance(entry.event, _CHANGES_PROJECT) for entry in entries):
         _project(statement, state)
     if any(isinstance(entry.event, ev.FileEnd) for entry in entries):
         _files(statement, entries, state)
     _commands(statement, entries)
+    if any(isinstance(entry.event, ev.CommandAnswered) for entry in entries):
+        _answered(statement, entries)
     if any(isinstance(entry.event, ev.Usage) for entry in entries):
         _usage(statement, entries)
     return statement.sql, statement.arguments
 
 
-def _guard(statement: _Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
+def _guard(
+    statement: Statement,
+    entries: Sequence[JournalEntry],
+    state: ProjectState,
+    kept_events: int,
+) -> None:
     columns: dict[str, tuple[Any, str]] = {"last_seq": (entries[-1].seq, "bigint")}
     if not all(isinstance(entry.event, _KEEPS_STATE) for entry in entries):
         assert entries[-1].seq == state.last_seq, "the state must be the fold of the entries"
@@ -134,14 +137,20 @@ def _guard(statement: _Statement, entries: Sequence[JournalEntry], state: Projec
         f"{name} = {value}::{kind}"
         for (name, (_, kind)), value in zip(columns.items(), values, strict=True)
     )
+    if any(isinstance(entry.event, _TRIMS_JOURNAL) for entry in entries):
+        (older,) = statement.put(max(0, kept_events - len(entries)))  # those are not yet stored
+        assignments += (
+            ", trimmed_seq = greatest(trimmed_seq, coalesce((SELECT seq FROM events "
+            f"WHERE project_id = $1 ORDER BY seq DESC OFFSET {older}::bigint LIMIT 1), 0))"
+        )
     statement.add(
         "owner",
         f"UPDATE agent_states SET {assignments}, updated_at = now() "
-        "WHERE project_id = $1 AND epoch = $2 RETURNING project_id",
+        "WHERE project_id = $1 AND epoch = $2 RETURNING project_id, trimmed_seq",
     )
 
 
-def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+def _journal(statement: Statement, entries: Sequence[JournalEntry]) -> None:
     """Insert the events; rows of file_start and file_chunk stay for the open file alone."""
     closed_before = _closed_before(entries)
     kept = [
@@ -158,7 +167,8 @@ def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
         "journal",
         "INSERT INTO events (project_id, seq, type, data) "
         "SELECT owner.project_id, new.seq, new.type, new.data FROM owner, "
-        f"unnest({seqs}::bigint[], {types}::text[], {data}::text[]) AS new (seq, type, data) "
+        f"unnest({seqs}::text[]::bigint[], {types}::text[], {data}::text[]) "
+        "AS new (seq, type, data) "
         "ON CONFLICT DO NOTHING",
     )
     if closed_before:
@@ -168,13 +178,19 @@ def _journal(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
             "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
             f"AND events.type IN ('file_start', 'file_chunk') AND events.seq < {limit}::bigint",
         )
-    if any(isinstance(entry.event, _ENDS_RUN) for entry in entries):
+    if any(isinstance(entry.event, _TRIMS_JOURNAL) for entry in entries):
         new_rows = sum(isinstance(entry.event, ev.SandboxLog) for entry in entries)
         (keep,) = statement.put(max(0, KEPT_SANDBOX_LOG_ROWS - new_rows))
         statement.add(
             "trimmed",
             "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
-            "AND events.type = 'sandbox_log' AND events.seq <= (SELECT seq FROM events "
+            "AND events.seq <= owner.trimmed_seq",
+        )
+        statement.add(
+            "trimmed_log",
+            "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
+            "AND events.seq > owner.trimmed_seq AND events.type = 'sandbox_log' "
+            "AND events.seq <= (SELECT seq FROM events "
             "WHERE project_id = $1 AND type = 'sandbox_log' "
             f"ORDER BY seq DESC OFFSET {keep}::bigint LIMIT 1)",
         )
@@ -194,14 +210,14 @@ def _closed_before(entries: Sequence[JournalEntry]) -> int:
                 path = continued
             case ev.FileEnd(path=ended) | ev.FileRestored(path=ended) if path in (None, ended):
                 limit, path = entry.seq + 1, None
-            case event if isinstance(event, _CLOSES_ANY_FILE):
+            case event if isinstance(event, _ENDS_RUN):
                 limit, path = entry.seq + 1, None
             case _:
                 pass
     return limit
 
 
-def _project(statement: _Statement, state: ProjectState) -> None:
+def _project(statement: Statement, state: ProjectState) -> None:
     waiting = [command.description for command in state.queue]
     words = " ".join(next(iter([*state.descriptions, *waiting]), "").split())
     status, title = statement.put(state.status, stored_text(words)[:MAX_TITLE_CHARS])
@@ -213,27 +229,31 @@ def _project(statement: _Statement, state: ProjectState) -> None:
     )
 
 
-def _files(statement: _Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
+def _files(statement: Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
     contents = {
         entry.event.path: entry.event.content
         for entry in entries
         if isinstance(entry.event, ev.FileEnd)
     }
-    rows = [(path, content.encode(), state.files[path]) for path, content in contents.items()]
-    paths, texts, sizes, hashes, indexes = statement.put(
-        [stored_text(path) for path, _, _ in rows],
-        [text for _, text, _ in rows],
-        [info.size for _, _, info in rows],
-        [info.sha256 for _, _, info in rows],
-        [info.phase_number - 1 for _, _, info in rows],
+    infos = [state.files[path] for path in contents]
+    ends = itertools.accumulate(info.size for info in infos)
+    texts, starts, paths, sizes, hashes, indexes = statement.put(
+        "".join(contents.values()).encode(),
+        [1 + end - info.size for end, info in zip(ends, infos, strict=True)],
+        [stored_text(path) for path in contents],
+        [info.size for info in infos],
+        [info.sha256 for info in infos],
+        [info.phase_number - 1 for info in infos],
     )
     statement.add(
         "files",
         "INSERT INTO generated_files AS old "
         "(project_id, file_path, content, size, sha256, phase_index) "
-        "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({paths}::text[], {texts}::bytea[], {sizes}::integer[], {hashes}::text[], "
-        f"{indexes}::integer[]) AS new (file_path, content, size, sha256, phase_index) "
+        f"SELECT owner.project_id, file_path, substr({texts}::bytea, start, new.size), new.size, "
+        "sha256, phase_index FROM owner, "
+        f"unnest({starts}::text[]::integer[], {paths}::text[], {sizes}::text[]::integer[], "
+        f"{hashes}::text[], {indexes}::text[]::integer[]) "
+        "AS new (start, file_path, size, sha256, phase_index) "
         "ON CONFLICT (project_id, file_path) DO UPDATE SET content = excluded.content, "
         "size = excluded.size, sha256 = excluded.sha256, phase_index = excluded.phase_index, "
         "updated_at = now()",
@@ -248,7 +268,7 @@ class _CommandRow:
     answer: str | None = None
 
 
-def _commands(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+def _commands(statement: Statement, entries: Sequence[JournalEntry]) -> None:
     """Write each command once: what one statement does to a row twice is undefined in SQL."""
     rows: dict[str, _CommandRow] = {}
     dropped: list[str] = []
@@ -298,7 +318,7 @@ def _command(event: ev.CommandQueued | ev.RunStarted) -> Command:
     )
 
 
-def _upsert_commands(statement: _Statement, rows: dict[str, _CommandRow]) -> None:
+def _upsert_commands(statement: Statement, rows: dict[str, _CommandRow]) -> None:
     ids, payloads, statuses, answers, positions = statement.put(
         [stored_text(id_) for id_ in rows],
         [to_column(payload_record(row.command)) for row in rows.values()],
@@ -311,15 +331,35 @@ def _upsert_commands(statement: _Statement, rows: dict[str, _CommandRow]) -> Non
         "INSERT INTO commands AS old "
         "(project_id, command_id, payload, status, answer, position) "
         "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({ids}::text[], {payloads}::jsonb[], {statuses}::text[], {answers}::jsonb[], "
-        f"{positions}::bigint[]) AS new (command_id, payload, status, answer, position) "
+        f"unnest({ids}::text[], {payloads}::text[]::jsonb[], {statuses}::text[], "
+        f"{answers}::text[]::jsonb[], {positions}::text[]::bigint[]) "
+        "AS new (command_id, payload, status, answer, position) "
         "ON CONFLICT (project_id, command_id) DO UPDATE SET payload = excluded.payload, "
         "status = excluded.status, position = excluded.position, "
         "answer = coalesce(excluded.answer, old.answer)",
     )
 
 
-def _usage(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
+def _answered(statement: Statement, entries: Sequence[JournalEntry]) -> None:
+    rows = [
+        (entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.CommandAnswered)
+    ]
+    ids, kinds, answers, seqs = statement.put(
+        [stored_text(event.id) for _, event in rows],
+        [event.kind for _, event in rows],
+        [to_column({"seq": seq, "code": event.code}) for seq, event in rows],
+        [seq for seq, _ in rows],
+    )
+    statement.add(
+        "answered",
+        "INSERT INTO commands (project_id, command_id, kind, payload, status, answer, position) "
+        "SELECT owner.project_id, new.id, new.kind, '{}', 'done', new.answer, new.position "
+        f"FROM owner, unnest({ids}::text[], {kinds}::text[], {answers}::text[]::jsonb[], "
+        f"{seqs}::text[]::bigint[]) AS new (id, kind, answer, position) ON CONFLICT DO NOTHING",
+    )
+
+
+def _usage(statement: Statement, entries: Sequence[JournalEntry]) -> None:
     rows = [(entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.Usage)]
     seqs, purposes, models, prompts, completions, costs = statement.put(
         [seq for seq, _ in rows],
@@ -334,8 +374,8 @@ def _usage(statement: _Statement, entries: Sequence[JournalEntry]) -> None:
         "INSERT INTO usage "
         "(project_id, seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
         "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({seqs}::bigint[], {purposes}::text[], {models}::text[], {prompts}::bigint[], "
-        f"{completions}::bigint[], {costs}::float8[]) "
+        f"unnest({seqs}::text[]::bigint[], {purposes}::text[], {models}::text[], "
+        f"{prompts}::text[]::bigint[], {completions}::text[]::bigint[], {costs}::text[]::float8[]) "
         "AS new (seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
         "ON CONFLICT DO NOTHING",
     )

@@ -21,26 +21,31 @@ import orjson
 from actors.database import (
     CLOSE_SECONDS,
     CONNECT_OPTIONS,
-    CONNECT_SECONDS,
     LOST,
     Connection,
     address_errors,
     storage_errors,
 )
-from actors.errors import InvalidInput
+from actors.errors import CursorTooOld, InvalidInput, StorageUnavailable
+from actors.outage import Outage
 from actors.projections import LOAD
 from actors.records import read_text, state_from_row, stored_text
 from actors.state import FileInfo, ProjectState
 
 MAX_CONNECTIONS = 8
+#: Deadline of one answer, connecting included: who asks here can be told to try again.
+READ_SECONDS = 5.0
 MAX_PAGE_ROWS = 200
 #: Files that `all_contents` holds in memory at once.
 CONTENTS_AT_ONCE = 20
 
 _EVENTS_SINCE = """
-SELECT seq, type, data FROM events WHERE project_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+SELECT trimmed_seq, seq, type, data
+  FROM agent_states LEFT JOIN LATERAL (
+       SELECT seq, type, data FROM events
+        WHERE project_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS event ON true
+ WHERE project_id = $1 ORDER BY seq
 """
-_LAST_SEQ = "SELECT last_seq FROM agent_states WHERE project_id = $1"
 # Newest first; a cursor is the last row of the page before.
 _LIST = """
 SELECT id, title, status, coalesce(current_state, 'idle') AS state, projects.updated_at,
@@ -67,11 +72,13 @@ SELECT file_path, size, sha256, phase_index FROM generated_files
 _FILE = """
 SELECT content, sha256 FROM generated_files WHERE project_id = $1 AND file_path = $2
 """
+_HAS_FILES = "SELECT FROM generated_files WHERE project_id = $1 LIMIT 1"
 _CONTENTS = (
     "SELECT file_path, content FROM generated_files WHERE project_id = $1 ORDER BY file_path"
 )
 _OPEN_PROJECTS = """
-SELECT project_id FROM agent_states WHERE run IS NOT NULL
+SELECT project_id FROM agent_states
+ WHERE run IS NOT NULL OR (sandbox_container_id IS NOT NULL AND NOT is_clean)
 UNION SELECT project_id FROM commands WHERE status = 'queued' ORDER BY 1
 """
 _COUNTS = "SELECT current_state, count(*) AS count FROM agent_states GROUP BY 1"
@@ -98,11 +105,17 @@ class ProjectPage:
 
 
 class Reader:
-    """Reads over a small pool, made at the first call. Every method raises StorageUnavailable."""
+    """Reads over a small pool, made at the first call. Every method raises StorageUnavailable.
+
+    It does so within `READ_SECONDS`, however many wait for a connection: when one call finds
+    PostgreSQL away, all that wait behind it are told the same.
+    """
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._places = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._outage = Outage()
 
     async def state(self, project_id: str) -> ProjectState | None:
         """Return the project as its journal has it, or None for an unknown one."""
@@ -115,18 +128,16 @@ class Reader:
         """Return up to `limit` events after number `since`, in order: (seq, type, data).
 
         The chunks of finished files are not among them: their file_end has the whole text.
+        Raises CursorTooOld where the journal begins after `since`.
         """
         rows = await self._rows(_EVENTS_SINCE, project_id, since, limit)
-        return [(row["seq"], row["type"], row["data"].encode()) for row in rows]
-
-    async def last_seq(self, project_id: str) -> int | None:
-        """Return the number of the newest event, or None for an unknown project.
-
-        A replay may begin after any number from 0 to this one: nothing that a viewer needs is ever
-        dropped. A greater number is from a project that has been deleted since.
-        """
-        row = await self._row(_LAST_SEQ, project_id)
-        return None if row is None else int(row["last_seq"])
+        if rows and rows[0]["trimmed_seq"] > since:
+            raise CursorTooOld()
+        return [
+            (row["seq"], row["type"], row["data"].encode())
+            for row in rows
+            if row["seq"] is not None
+        ]
 
     async def list_projects(self, after: str | None, limit: int) -> ProjectPage:
         """Return up to `limit` (1 to 200) projects after a page's cursor.
@@ -168,19 +179,28 @@ class Reader:
         row = await self._row(_FILE, project_id, stored_text(path))
         return None if row is None else (row["content"].decode(), row["sha256"])
 
+    async def has_files(self, project_id: str) -> bool:
+        """Say whether the project has a finished file; False for an unknown one."""
+        return await self._row(_HAS_FILES, project_id) is not None
+
     async def all_contents(self, project_id: str) -> AsyncIterator[tuple[str, str]]:
         """Yield every finished file as (path, text), by path, all of one moment.
 
         Holds one connection of the pool until it is exhausted or closed.
         """
-        with storage_errors(self._database_url):
-            async with self._connected() as connection, connection.transaction(readonly=True):
-                rows = connection.cursor(_CONTENTS, project_id, prefetch=CONTENTS_AT_ONCE)
-                async for row in rows:
-                    yield read_text(row["file_path"]), row["content"].decode()
+        async with self._place():
+            with storage_errors(self._database_url):
+                async with self._connected() as connection, connection.transaction(readonly=True):
+                    rows = connection.cursor(_CONTENTS, project_id, prefetch=CONTENTS_AT_ONCE)
+                    async for row in rows:
+                        yield read_text(row["file_path"]), row["content"].decode()
 
     async def open_projects(self) -> list[str]:
-        """Return the projects with an open run or a queued command: to be revived at start."""
+        """Return the projects that are to be revived at start.
+
+        Those with an open run or a queued command, and those whose last owner was killed and may
+        have left its sandbox running.
+        """
         return [row["project_id"] for row in await self._rows(_OPEN_PROJECTS)]
 
     async def counts(self) -> dict[str, int]:
@@ -209,18 +229,37 @@ class Reader:
         return rows[0] if rows else None
 
     async def _rows(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        async with self._place():
+            try:
+                with storage_errors(self._database_url):
+                    async with asyncio.timeout(READ_SECONDS):
+                        rows = await self._fetch(sql, arguments)
+            except StorageUnavailable as problem:
+                self._outage.begin(problem)  # before somebody else has our place
+                raise
+            self._outage.end()
+            return rows
+
+    async def _fetch(self, sql: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:
         """Run one statement; connections that died since they were last used are passed over."""
-        with storage_errors(self._database_url):
-            for spare in range(MAX_CONNECTIONS, -1, -1):
+        for spare in range(MAX_CONNECTIONS, -1, -1):
+            try:
                 async with self._connected() as connection:
-                    try:
-                        return list(await connection.fetch(sql, *arguments))
-                    except LOST as error:
-                        with contextlib.suppress(asyncpg.InterfaceError):  # it is closed already
-                            connection.terminate()
-                        if isinstance(error, TimeoutError) or not spare or self._pool is None:
-                            raise
+                    return list(await connection.fetch(sql, *arguments))
+            except LOST as error:
+                if isinstance(error, TimeoutError) or not spare or self._pool is None:
+                    raise
         raise AssertionError("the last try returns or raises")
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Wait for one of the connections, but no longer than those that have one."""
+        async with self._outage.unless_told():
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
@@ -231,13 +270,17 @@ class Reader:
                 min_size=0,
                 max_size=MAX_CONNECTIONS,
                 reset=_leave_as_it_is,
-                **CONNECT_OPTIONS,
+                **{**CONNECT_OPTIONS, "timeout": READ_SECONDS, "command_timeout": READ_SECONDS},
             )
         pool = await self._pool  # nothing is connected yet, so this neither waits nor fails
         with address_errors():
-            connection = await pool.acquire(timeout=CONNECT_SECONDS)
+            connection = await pool.acquire(timeout=READ_SECONDS)
         try:
             yield connection
+        except (*LOST, asyncio.CancelledError):  # cancelled, it may still be busy
+            with contextlib.suppress(asyncpg.InterfaceError):  # it is closed already
+                connection.terminate()
+            raise
         finally:
             await pool.release(connection)
 

@@ -19,10 +19,10 @@ from enum import StrEnum
 from typing import Any
 
 from actors import messages as m
-from actors.effects import Breed, Effect, ForgetBirths, Send
+from actors.crashes import MAX_RESTARTS, Crashes
+from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
+from actors.watchdog import Watchdog
 
-MAX_RESTARTS = 3  # crashes of one project within RESTART_WINDOW_SECONDS; then its run ends
-RESTART_WINDOW_SECONDS = 60.0
 BIRTH_SECONDS = 10.0  # a birth takes 13 to 60 ms; after this long it has failed
 _STOPPING = ("actors_unavailable", "The service is stopping.")
 MAX_KEPT_REQUESTS = 100  # per project, while its actor is on its way in or out
@@ -50,6 +50,7 @@ class Entry:
     idle_since: float | None = None
     is_leaving: bool = False
     passivation: m.PassivateProject | None = None
+    crash_report: m.CrashReport | None = None  # for its next actor
 
 
 class Roster:
@@ -69,7 +70,8 @@ class Roster:
         self._bred_at = 0.0
         self._waiting: deque[str] = deque()  # projects without an actor yet
         self._run_queue: deque[str] = deque()
-        self._crashes: dict[str, deque[float]] = {}
+        self._crashes = Crashes(clock)
+        self._watchdog = Watchdog(clock)
         self._watchers: dict[str, dict[str, Any]] = {}
         self.restarts = 0
         self._is_stopping = False
@@ -126,13 +128,14 @@ class Roster:
     def nursery_died(self, children: Collection[str], unborn: int) -> list[Effect]:
         """Treat every child (by its key) as dead, and `unborn` births as not to happen.
 
-        Spares go first: a project whose actor died must not be given one that died with it.
+        Spares go first: a project whose actor died must not be given one that died with it. That
+        the nursery died is no fault of its children: it counts as no crash of theirs.
         """
         self._bred = max(0, self._bred - unborn)
         self._spares = deque(s for s in self._spares if key(s[0]) not in children)
         effects = self.restock()
         for child in children:
-            effects += self.exited(child)
+            effects += self._exited(child, is_own_fault=False)
         return effects
 
     def _fill(self) -> list[Effect]:
@@ -142,14 +145,9 @@ class Roster:
             entry.address, entry.pid = self._spares.popleft()
             entry.stage = Stage.LIVE
             self._by_address[key(entry.address)] = entry.project_id
-            effects.append(
-                Send(
-                    entry.address,
-                    m.AdoptProject(
-                        project_id=entry.project_id, crash_reason=self._crash_reason(entry)
-                    ),
-                )
-            )
+            adoption = m.AdoptProject(project_id=entry.project_id, crash_report=entry.crash_report)
+            entry.crash_report = None
+            effects.append(Send(entry.address, adoption))
             effects += [Send(entry.address, request) for request in entry.kept]
             entry.kept = []
             effects += self._tell_watchers(entry.project_id, Stage.LIVE)
@@ -261,10 +259,13 @@ class Roster:
 
     def exited(self, address: Any) -> list[Effect]:
         """An actor process is gone; said once or twice for the same one."""
-        project_id = self._by_address.pop(key(address), None)
+        return self._exited(key(address), is_own_fault=True)
+
+    def _exited(self, address: str, *, is_own_fault: bool) -> list[Effect]:
+        project_id = self._by_address.pop(address, None)
         if project_id is None:
             before = len(self._spares)
-            self._spares = deque(s for s in self._spares if key(s[0]) != key(address))
+            self._spares = deque(s for s in self._spares if key(s[0]) != address)
             return self.restock() if len(self._spares) < before else []
         entry = self._entries.pop(project_id)
         self._run_queue = deque(p for p in self._run_queue if p != project_id)
@@ -274,18 +275,14 @@ class Roster:
             if entry.kept and not self._is_stopping:
                 effects += self._wait_again(entry)
         else:
-            effects += self._crashed(entry)
+            self.restarts += 1
+            effects += self._crashed(entry) if is_own_fault else self._wait_again(entry)
         return [*effects, *self._fill(), *self._grant(), *self.restock()]
 
     def _crashed(self, entry: Entry) -> list[Effect]:
-        now = self._clock()
-        self.restarts += 1
-        crashes = self._crashes.setdefault(entry.project_id, deque(maxlen=MAX_RESTARTS + 1))
-        crashes.append(now)
-        while crashes and crashes[0] <= now - RESTART_WINDOW_SECONDS:
-            crashes.popleft()
-        if len(crashes) > MAX_RESTARTS:  # even the actor that only had to say so died
-            self._crashes.pop(entry.project_id)
+        if self._crashes.note(entry.project_id, entry.pid) > MAX_RESTARTS:
+            # even the actor that only had to say so died
+            self._crashes.forget(entry.project_id)
             return [
                 *(
                     _refuse(r, "actor_crashed", "The project's actor keeps ending.")
@@ -293,20 +290,14 @@ class Roster:
                 ),
                 *self._tell_watchers(entry.project_id, Stage.ABSENT),
             ]
-        return self._wait_again(entry)
+        return self._wait_again(entry, self._crashes.report(entry.project_id))
 
-    def _wait_again(self, entry: Entry) -> list[Effect]:
-        self._entries[entry.project_id] = Entry(project_id=entry.project_id, kept=entry.kept)
+    def _wait_again(self, entry: Entry, crash_report: m.CrashReport | None = None) -> list[Effect]:
+        self._entries[entry.project_id] = Entry(
+            project_id=entry.project_id, kept=entry.kept, crash_report=crash_report
+        )
         self._waiting.append(entry.project_id)
         return self._tell_watchers(entry.project_id, Stage.WAITING)
-
-    def _crash_reason(self, entry: Entry) -> str | None:
-        if len(self._crashes.get(entry.project_id, ())) < MAX_RESTARTS:
-            return None
-        return (
-            f"The project's actor ended unexpectedly {MAX_RESTARTS} times within "
-            f"{RESTART_WINDOW_SECONDS:.0f} seconds. Its finished files are kept; generate again."
-        )
 
     @staticmethod
     def _answer_passivation(entry: Entry) -> list[Effect]:
@@ -330,6 +321,24 @@ class Roster:
                 request = m.PassivateProject(request_id="", project_id=entry.project_id)
                 effects += self._passivate(request, entry)
         return effects
+
+    def look_after(self) -> list[Effect]:
+        """Ask who is not idle for a sign of life; have ended who gives none."""
+        busy = {
+            key(entry.address): entry
+            for entry in self._entries.values()
+            if entry.address is not None
+            and (entry.idle_since is None or entry.stage is not Stage.LIVE)
+        }
+        findings = self._watchdog.check(busy)
+        return [
+            *(Send(busy[name].address, m.Ping()) for name in findings.to_ask),
+            *(Kill(busy[name].pid) for name in findings.hung),
+        ]
+
+    def heard(self, sender: Any) -> None:
+        """Take note of an actor's sign of life."""
+        self._watchdog.heard(key(sender))
 
     def stop(self) -> list[Effect]:
         """Have every project saved; spares and projects without an actor need nothing."""

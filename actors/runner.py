@@ -10,15 +10,17 @@ from contextlib import aclosing
 from enum import StrEnum
 
 from actors import events as ev
-from actors.errors import Fenced, ServiceError
+from actors.errors import Fenced, ServiceError, StorageUnavailable
 from actors.events import RunState
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model
 from actors.generation.pipeline import Pipeline
-from actors.journal import Journal, patiently
-from actors.store import Store
+from actors.journal import Journal
 
 log = logging.getLogger(__name__)
+
+#: Return the finished files' texts by path: all, or those of the paths given that exist.
+LoadFiles = Callable[..., Awaitable[dict[str, str]]]
 
 
 class AbortReason(StrEnum):
@@ -41,13 +43,13 @@ class Runner:
         self,
         *,
         journal: Journal,
-        store: Store,
+        load_files: LoadFiles,
         model: Model,
         deployment: Deployment,
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
         self._journal = journal
-        self._store = store
+        self._load_files = load_files
         self._model = model
         self._deployment = deployment
         self._on_end = on_end
@@ -63,8 +65,10 @@ class Runner:
         project_id = self._journal.state.project_id
         self._task = asyncio.create_task(self._work(), name=f"run-{project_id}")
 
-    async def stop(self, reason: AbortReason) -> bool:
+    async def stop(self, reason: AbortReason, *also: ev.Event) -> bool:
         """Cancel the task and wait for its end; record why, unless the run is to be resumed.
+
+        `also` is recorded in the same transaction as the reason.
 
         Returns whether there was a run to stop: it may have come to its end before, and a command
         that the task had not yet made its run is still in the queue.
@@ -78,7 +82,9 @@ class Runner:
             return False
         if reason is not AbortReason.SHUTDOWN:
             await self.close(
-                ev.GenerationCancelled(reason=reason), ev.StateChange(state=RunState.IDLE)
+                *also,
+                ev.GenerationCancelled(reason=reason),
+                ev.StateChange(state=RunState.IDLE),
             )
         return True
 
@@ -88,7 +94,7 @@ class Runner:
         restored: list[ev.Event] = []
         if state.open_file is not None:
             path = state.open_file.path
-            former = await patiently(lambda: self._store.file_contents(state.project_id, [path]))
+            former = await self._load_files([path])
             restored.append(ev.FileRestored(path=path, content=former.get(path)))
         await self._journal.record(*restored, *endings)
 
@@ -107,7 +113,7 @@ class Runner:
         await self._on_end()
 
     async def _fail(self, code: str, sentence: str) -> None:
-        with contextlib.suppress(Fenced):
+        with contextlib.suppress(Fenced, StorageUnavailable):  # the agent is leaving
             await self.close(
                 ev.ErrorRaised(message=sentence, code=code), ev.StateChange(state=RunState.ERROR)
             )
@@ -119,11 +125,12 @@ class Runner:
             state=state,
             model=self._model,
             deployment=self._deployment,
-            load_files=lambda: patiently(lambda: self._store.file_contents(state.project_id)),
+            load_files=self._load_files,
+            settled=self._journal.settled,
         )
-        async with aclosing(pipeline.events()) as events:
-            async for event in events:
-                await self._journal.record(event)
+        async with aclosing(pipeline.events()) as batches:
+            async for batch in batches:
+                await self._journal.record(*batch)
         await self._journal.record(*pipeline.completion())  # in one transaction: all or none
 
     async def _open(self) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
+from collections.abc import Collection
+from pathlib import Path
 
 from actors.settings import Settings
 
 FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
+_RECORD = re.compile(r"\S+ (?P<time>[\d:]+),\d+ (?P<level>[A-Z]+) +(?P<pid>\d+) \S+ (?P<text>.*)")
+TAIL_BYTES = 256 * 1024
 MAX_LOG_BYTES = 16 * 1024 * 1024  # at the next start a larger file is set aside as .old
 
 # The tree that every module's logger belongs to. In an actor process Thespian puts a root and a
@@ -45,3 +51,16 @@ def configure_logging(settings: Settings, *, console: bool = False) -> None:
         )
     for handler in handlers:
         _ROOT.addHandler(handler)
+
+
+def last_records(path: Path, pids: Collection[int], count: int = 5) -> list[str]:
+    """Return the newest records of these processes, without tracebacks: "12:34:56 INFO text"."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    records = [match for line in lines if (match := _RECORD.fullmatch(line))]
+    found = [f"{r['time']} {r['level']} {r['text']}" for r in records if int(r["pid"]) in pids]
+    return found[-count:]

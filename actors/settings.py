@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from actors.errors import InvalidSetting
 
+KEPT_EVENTS = 10_000  # by default; of one project
 MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux; room for the longest name inside
 
 
@@ -99,6 +100,12 @@ class Settings:
         "CODEGEN_MAX_RUNS", 20, "live runs at once over all projects; more are queued", low=1
     )
     max_queue: int = _setting("CODEGEN_MAX_QUEUE", 20, "waiting commands of one project", low=1)
+    kept_events: int = _setting(
+        "CODEGEN_KEPT_EVENTS",
+        KEPT_EVENTS,
+        "events of a project that can be replayed; who missed more is shown the state anew",
+        low=100,
+    )
     spare_actors: int = _setting(
         "CODEGEN_SPARE_ACTORS", 2, "blank actor processes kept warm", low=1, high=32
     )

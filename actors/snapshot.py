@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from actors.paths import preview_url
 from actors.records import command_record, phase_record, problem_record, run_record
 from actors.state import ProjectState
 
 
-def snapshot_data(state: ProjectState, *, model: str, is_demo: bool) -> dict[str, Any]:
+def snapshot_data(
+    state: ProjectState, *, model: str, is_demo: bool, service_url: str
+) -> dict[str, Any]:
     """Return the `data` of the wire's snapshot; files by path, sizes in bytes, hashes in hex.
 
-    `model` is the label of the model that serves (the project's commands may name others).
+    `model` is the label of the model that serves (the project's commands may name others). The
+    preview's address is that of the service now, which may have listened elsewhere before.
     """
     open_file = state.open_file
     return {
         "state": state.state.value,
         "phases": [phase_record(phase) for phase in state.phases],
+        "designing": state.designing,
         "files": [
             {
                 "path": path,
@@ -31,7 +36,7 @@ def snapshot_data(state: ProjectState, *, model: str, is_demo: bool) -> dict[str
         "run": run_record(state.run) if state.run else None,
         "problem": problem_record(state.problem) if state.problem else None,
         "descriptions": list(state.descriptions),
-        "previewUrl": state.preview_url,
+        "previewUrl": preview_url(service_url, state.project_id) if state.preview_url else None,
         "sandbox": {"kind": state.sandbox_kind, "containerId": state.sandbox_container_id},
         "model": model,
         "isDemo": is_demo,

@@ -1,7 +1,6 @@
 """A project's state and the one function that changes it: state is a fold of events.
 
-Nothing here does I/O. File contents are not part of the state, only their sizes and hashes, so
-that reviving a project costs the same for 3 files and for 3,000.
+Nothing here does I/O. File contents are not part of the state, only their sizes and hashes.
 """
 
 from __future__ import annotations
@@ -81,7 +80,10 @@ class Problem:
 
 @dataclass(slots=True, kw_only=True)
 class ProjectState:
-    """Everything a viewer is shown, short of the files' contents."""
+    """Everything a viewer is shown, short of the files' contents.
+
+    An owner's `files` are those that it has finished itself: it needs no others (`Store.claim`).
+    """
 
     project_id: str
     state: RunState = RunState.IDLE
@@ -148,8 +150,6 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
             state.run = Run(command=command, first_phase=event.first_phase)
             state.descriptions.append(event.description)
             state.problem = None
-        case ev.RunResumed():
-            state.open_file = None
         case ev.PhaseDesigning():
             state.designing = event.phase_number
         case ev.PhaseDesigned():

@@ -1,26 +1,32 @@
 """The owner's side of the database: one project's journal and projections, fenced by an epoch.
 
-A `Store` holds one connection, opened when first needed and let go by `release`. Calls take turns.
-A connection that turns out to be dead when it is used again is replaced once: every call here may
-be repeated, even when the answer of its first try was lost after the commit.
+A `Store` holds one connection, opened when first needed and let go when it has rested for a while.
+Calls take turns. A connection that turns out to be dead when it is used again is replaced once:
+every call here may be repeated, even when the answer of its first try was lost after the commit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from actors.database import LOST, Connection, connect, disconnect, storage_errors
 from actors.errors import Fenced
-from actors.projections import LOAD, JournalEntry, batch
+from actors.projections import LOAD_OWNED, JournalEntry, batch
 from actors.records import from_column, read_text, state_from_row, stored_text
+from actors.settings import KEPT_EVENTS
 from actors.state import ProjectState
 
 __all__ = ["Claim", "JournalEntry", "Store", "StoredAnswer"]
 
 T = TypeVar("T")
+
+#: Deadline of a call that a request makes before it changes anything: it can still be refused.
+PROMPT_SECONDS = 3.0
+REST_SECONDS = 0.5  # without a call, after `rest`: then the connection is let go
 
 # Take the project over: a new epoch; answers it and whether the last owner left in order.
 _CLAIM = """
@@ -43,7 +49,8 @@ SELECT EXISTS (SELECT FROM owner)
     OR NOT EXISTS (SELECT FROM agent_states WHERE project_id = $1)
 """
 _ANSWER = """
-SELECT answer FROM commands WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
+SELECT kind, answer FROM commands
+ WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
 """
 _CONTENTS = """
 SELECT file_path, content FROM generated_files
@@ -62,27 +69,34 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """What a command was answered when it was queued."""
+    """What a command was answered: a place in the queue, or for a cancel maybe an error's code."""
 
-    place: int
+    kind: str
     seq: int
+    place: int = 0
+    code: str | None = None
 
 
 class Store:
     """One owner's access. Every method raises StorageUnavailable; those with an epoch, Fenced."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, *, kept_events: int = KEPT_EVENTS) -> None:
         self._database_url = database_url
+        self._kept_events = kept_events
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
+        self._resting: asyncio.Task[None] | None = None
 
     async def claim(self, project_id: str) -> Claim:
-        """Become the owner of the project, creating it where it does not exist, and load it."""
+        """Become the owner of the project, creating it where it does not exist, and load it.
+
+        The state comes without the finished files, so that it costs the same for 3 and for 3,000.
+        """
 
         async def work(connection: Connection) -> Claim:
             async with connection.transaction():
                 claimed = await connection.fetchrow(_CLAIM, project_id)
-                row = await connection.fetchrow(LOAD, project_id)
+                row = await connection.fetchrow(LOAD_OWNED, project_id)
                 await connection.execute(_MARK_OWNED, project_id)
             assert claimed is not None
             assert row is not None
@@ -102,18 +116,21 @@ class Store:
         """
         if not entries:
             return
-        sql, arguments = batch(project_id, epoch, entries, state)
+        sql, arguments = batch(project_id, epoch, entries, state, kept_events=self._kept_events)
         if not await self._run(lambda connection: connection.fetchval(sql, *arguments)):
             raise Fenced
 
     async def find_command(self, project_id: str, command_id: str) -> StoredAnswer | None:
-        """Return the answer that a command of this id got, for whoever repeats it."""
+        """Return the answer that a command of this id got, for whoever repeats it; promptly."""
         key = stored_text(command_id)
-        text = await self._run(lambda connection: connection.fetchval(_ANSWER, project_id, key))
-        if text is None:
-            return None
-        answer = from_column(text)
-        return StoredAnswer(place=answer["place"], seq=answer["seq"])
+        row = await self._run(
+            lambda connection: connection.fetchrow(_ANSWER, project_id, key), PROMPT_SECONDS
+        )
+        return None if row is None else StoredAnswer(row["kind"], **from_column(row["answer"]))
+
+    async def ping(self) -> None:
+        """Make sure that PostgreSQL answers promptly."""
+        await self._run(lambda connection: connection.fetchval("SELECT 1"), PROMPT_SECONDS)
 
     async def file_contents(
         self, project_id: str, paths: Sequence[str] | None = None
@@ -137,6 +154,21 @@ class Store:
         if not await self._run(lambda c: c.fetchval(_REMOVE, project_id, epoch)):
             raise Fenced
 
+    def rest(self) -> None:
+        """Let go of the connection if no call comes within `REST_SECONDS`."""
+        self._stop_resting()
+        self._resting = asyncio.get_running_loop().create_task(self._release_later(), name="rest")
+
+    async def _release_later(self) -> None:
+        await asyncio.sleep(REST_SECONDS)
+        self._resting = None  # from here on a call waits for it rather than cancelling it
+        await self.release()
+
+    def _stop_resting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+
     async def release(self) -> None:
         """Let go of the connection once no call uses it; the next call opens another."""
         async with self._turn:
@@ -146,22 +178,27 @@ class Store:
 
     async def close(self) -> None:
         """Let go of the connection for good."""
+        self._stop_resting()
         await self.release()
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._turn:
-            with storage_errors(self._database_url):
+    async def _run(
+        self, work: Callable[[Connection], Awaitable[T]], seconds: float | None = None
+    ) -> T:
+        self._stop_resting()
+        with storage_errors(self._database_url):
+            async with asyncio.timeout(seconds), self._turn:
                 if self._connection is not None:
-                    try:
-                        return await work(self._connection)
-                    except LOST:
-                        self._drop()
+                    with contextlib.suppress(*LOST):
+                        return await self._use(self._connection, work)
                 self._connection = await connect(self._database_url)
-                try:
-                    return await work(self._connection)
-                except LOST:
-                    self._drop()
-                    raise
+                return await self._use(self._connection, work)
+
+    async def _use(self, connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            return await work(connection)
+        except (*LOST, asyncio.CancelledError):  # cancelled, it may still be busy with the call
+            self._drop()
+            raise
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

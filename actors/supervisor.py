@@ -6,6 +6,7 @@ and answers admin messages. It forks (nurseries), so it never starts a thread.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -25,13 +26,14 @@ from actors.actor import (
     WatchMessage,
     handles,
 )
-from actors.effects import Breed, Effect, ForgetBirths, Send
+from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
 from actors.nursery import MAX_CHILDREN, Nursery
 from actors.roster import Roster, addressed, key
+from actors.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-UNGUARDED_SECONDS = 8.0  # to save in, without gateway or guard; a kill leaves nothing for above 10
+ORPHANED_SECONDS = 6.0  # to save everything once the service around the actors is gone
 LOOK_SECONDS = 1.0  # how often a supervisor that has ended looks whether its guard is there
 TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
 
@@ -41,6 +43,7 @@ class NurseryEntry:
     """A nursery: its address, the keys of its living children, the births asked of it."""
 
     address: Any
+    pid: int = 0  # until it has presented itself
     children: set[str] = field(default_factory=set)
     unborn: int = 0
 
@@ -64,11 +67,13 @@ class Supervisor(BaseActor):
         self._tick_seconds = min(TICK_SECONDS, max(0.05, settings.idle_seconds / 2))
         self._nurseries: dict[int, NurseryEntry] = {}
         self._nursery_number = 0
+        self._watchdog = Watchdog(time.monotonic)
         self._verdict_fd = self._guard_fd = -1
         self._shutdowns: list[m.Shutdown] = []
         self._stop_deadline: float | None = None
         self._has_ended = False
         self._saved = 0
+        self._unsaved = 0
 
     # --- start -----------------------------------------------------------------------------------
 
@@ -88,6 +93,7 @@ class Supervisor(BaseActor):
         m.StartGeneration,
         m.CancelGeneration,
         m.ReviveProject,
+        m.OpenPreview,
         m.GetProject,
         m.PassivateProject,
         m.RemoveProject,
@@ -117,6 +123,14 @@ class Supervisor(BaseActor):
         nursery.children.add(key(sender))
         self._carry_out(self._roster.spare_ready(sender, message.pid))
 
+    @handles(m.Pong)
+    def note_sign_of_life(self, message: m.Pong, sender: Any) -> None:
+        self._roster.heard(sender)
+        for number, nursery in self._nurseries.items():
+            if nursery.address == sender:  # its address of birth and its port are equal
+                nursery.pid = message.pid
+                self._watchdog.heard(str(number))
+
     @handles(m.ProjectIdle)
     def note_idle(self, message: m.ProjectIdle, sender: Any) -> None:
         self._carry_out(self._roster.idle(sender, message.idle))
@@ -135,7 +149,9 @@ class Supervisor(BaseActor):
 
     @handles(m.ProjectGone)
     def note_leaving(self, message: m.ProjectGone, sender: Any) -> None:
-        self._saved += self._stop_deadline is not None
+        if self._stop_deadline is not None:
+            self._saved += message.is_saved
+            self._unsaved += not message.is_saved
         self._carry_out(self._roster.leaving(sender))
 
     @handles(m.ActorExited)
@@ -164,6 +180,8 @@ class Supervisor(BaseActor):
         if self._stop_deadline is None:
             self._carry_out(self._roster.passivate_idle())
             self._carry_out(self._roster.restock())
+            self._carry_out(self._roster.look_after())
+            self._look_after_nurseries()
         elif time.monotonic() >= self._stop_deadline and not self._has_ended:
             self._end()
 
@@ -172,7 +190,7 @@ class Supervisor(BaseActor):
         """Neither the lifeline nor the guard's descriptor is readable before its holder's end."""
         log.warning("the service around the actors is gone: saving every project")
         self.watched_fds = []
-        self._begin_stop(min(self.settings.shutdown_seconds / 2, UNGUARDED_SECONDS))
+        self._begin_stop(min(self.settings.shutdown_seconds / 2, ORPHANED_SECONDS))
 
     @handles(m.Shutdown)
     def shut_down(self, message: m.Shutdown, sender: Any) -> None:
@@ -191,7 +209,7 @@ class Supervisor(BaseActor):
             self._end()
 
     def _end(self) -> None:
-        abandoned = self._roster.count
+        abandoned = self._roster.count + self._unsaved
         log.info("stopped: %d projects saved, %d abandoned", self._saved, abandoned)
         for shutdown in self._shutdowns:
             complete = m.ShutdownComplete(
@@ -215,6 +233,20 @@ class Supervisor(BaseActor):
         if select.select([self._guard_fd], [], [], 0)[0]:
             os.killpg(os.getpgrp(), signal.SIGKILL)
 
+    def _look_after_nurseries(self) -> None:
+        nurseries = {str(number): nursery for number, nursery in self._nurseries.items()}
+        findings = self._watchdog.check(nurseries)
+        for name in findings.to_ask:
+            self.send(nurseries[name].address, m.Ping())
+        for name in findings.hung:
+            self._kill(nurseries[name].pid)
+
+    def _kill(self, pid: int) -> None:
+        log.error("process %d hangs; it is ended", pid)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     # --- effects ---------------------------------------------------------------------------------
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -225,6 +257,8 @@ class Supervisor(BaseActor):
                         self.send(address, message)
                 case Breed(count):
                     self._breed(count)
+                case Kill(pid):
+                    self._kill(pid)
                 case ForgetBirths():
                     for nursery in self._nurseries.values():
                         nursery.unborn = 0

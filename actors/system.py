@@ -36,7 +36,7 @@ from actors import wire
 from actors.messages import ConfigureSupervisor, SupervisorReady
 from actors.service_log import configure_logging
 from actors.settings import Settings
-from actors.supervisor import UNGUARDED_SECONDS, Supervisor
+from actors.supervisor import ORPHANED_SECONDS, Supervisor
 
 from thespian.actors import ActorSystem  # isort: skip  # after wire, which sets its address
 
@@ -66,7 +66,7 @@ def main(lifeline_fd: int, ready_fd: int) -> int:
     try:
         ready = _start(lifeline_fd, verdict_writer)
         os.write(ready_fd, orjson.dumps(ready) + b"\n")
-        _guard(lifeline_fd, verdict_reader, ready["pid"], settings.shutdown_seconds)
+        _guard(lifeline_fd, verdict_reader, ready["pid"])
         return 0 if _is_orderly(verdict_reader) else 1
     except Exception:
         log.exception("the actor system could not start")
@@ -96,9 +96,7 @@ def _start(lifeline_fd: int, verdict_fd: int) -> dict[str, Any]:
     }
 
 
-def _guard(
-    lifeline_fd: int, verdict_reader: int, supervisor_pid: int, shutdown_seconds: float
-) -> None:
+def _guard(lifeline_fd: int, verdict_reader: int, supervisor_pid: int) -> None:
     """Return when the system has ended or is to be ended.
 
     That is: admin or supervisor is gone; the supervisor has finished an orderly stop and the rest
@@ -109,8 +107,7 @@ def _guard(
     watched = [os.pidfd_open(supervisor_pid), os.pidfd_open(admin_pid)]
     ended, _, _ = select.select([*watched, verdict_reader, lifeline_fd], [], [])
     if ended == [lifeline_fd]:
-        seconds = min(shutdown_seconds, UNGUARDED_SECONDS + 1)  # the supervisor ends before that
-        ended, _, _ = select.select([*watched, verdict_reader], [], [], seconds)
+        ended, _, _ = select.select([*watched, verdict_reader], [], [], ORPHANED_SECONDS + 1)
     if verdict_reader in ended:  # the admin ends last, after all others
         select.select(watched[1:], [], [], END_SECONDS)
 

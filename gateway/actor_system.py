@@ -20,8 +20,9 @@ import orjson
 
 from actors import wire
 from actors.errors import ActorsUnavailable, ServiceError
-from actors.messages import Answer, Request, Shutdown
+from actors.messages import Answer, GetStatus, Request, Shutdown
 from actors.settings import Settings
+from actors.watchdog import HUNG_SECONDS, PING_SECONDS
 from gateway.mailbox import ASK_SECONDS, Mailbox
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 20.0
 END_SECONDS = 5.0  # from the supervisor's last answer to the end of its processes
 RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)  # before the first, second, ... restart in a row
-LEFTOVER_SECONDS = 9.0  # for what a dead guard left to save; a kill leaves nothing for above 10
+LEFTOVER_SECONDS = 8.0  # for what a dead guard left to save; a kill leaves nothing for above 10
 HEALTHY_SECONDS = 60.0  # a system that lived this long begins a new row
 END_SIGNAL = signal.SIGUSR2  # the guard (actors/system.py) then kills all its descendants
 
@@ -57,7 +58,7 @@ class ActorSystem:
         self._ready_pipe: asyncio.ReadTransport | None = None
         self._lifeline: int | None = None
         self._group: int | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keepers: list[asyncio.Task[None]] = []
         self.restarts = 0
         self.closed = asyncio.Event()
 
@@ -69,7 +70,10 @@ class ActorSystem:
         """Start the system; raises ActorsUnavailable when it does not come up."""
         wire.install(wire.load_or_create_key(self._settings.key_file))
         await self._launch()
-        self._keeper = asyncio.create_task(self._keep(), name="actor-system")
+        self._keepers = [
+            asyncio.create_task(self._keep(), name="actor-system"),
+            asyncio.create_task(self._look_after(), name="actor-system-watchdog"),
+        ]
 
     async def ask(self, request: Request, timeout_seconds: float = ASK_SECONDS) -> Answer:
         """Ask the supervisor; see `Mailbox.ask`."""
@@ -147,6 +151,20 @@ class ActorSystem:
             except (ServiceError, OSError) as error:
                 log.error("the actor system cannot be started: %s", error)
 
+    async def _look_after(self) -> None:
+        """End a system whose supervisor gives no sign of life; `_keep` starts another."""
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            mailbox = self._mailbox
+            if mailbox is None:
+                continue
+            try:
+                await mailbox.ask(GetStatus(request_id=os.urandom(8).hex()), HUNG_SECONDS)
+            except ActorsUnavailable:
+                if mailbox is self._mailbox:
+                    log.error("the supervisor gives no sign of life; its system is ended")
+                    await self._end_guard()
+
     async def _all_gone(self, seconds: float) -> None:
         """Wait until every process of the system has ended: each holds the ready pipe's other end.
 
@@ -181,9 +199,10 @@ class ActorSystem:
 
     async def stop(self, deadline_seconds: float) -> None:
         """Have everything saved and every process ended, by force at the deadline."""
-        if self._keeper is not None:
-            self._keeper.cancel()  # first: what ends from now on is not replaced
-            await asyncio.wait([self._keeper])
+        for keeper in self._keepers:
+            keeper.cancel()  # first: what ends from now on is not replaced
+        if self._keepers:
+            await asyncio.wait(self._keepers)
         try:
             async with asyncio.timeout(deadline_seconds):
                 request = Shutdown(
@@ -204,14 +223,21 @@ class ActorSystem:
 
     async def _end_process(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(END_SIGNAL)
-            try:
-                async with asyncio.timeout(END_SECONDS):
-                    await self._process.wait()
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+            await self._end_guard()
             await self._all_gone(END_SECONDS)
+
+    async def _end_guard(self) -> None:
+        """Have the guard end all others and itself; one that does not is killed."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(END_SIGNAL)
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _read_pipe(reader: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:

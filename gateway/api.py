@@ -5,6 +5,7 @@ Reading goes to PostgreSQL and wakes nobody; commands go to the actor system.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -17,13 +18,13 @@ from aiohttp import hdrs, web
 
 from actors.errors import ActorsUnavailable, InvalidInput, NotFound, StorageUnavailable
 from actors.events import frame
-from actors.messages import Accepted, GetStatus, RemoveProject, Status
+from actors.messages import Accepted, GetStatus, Status
 from actors.paths import is_safe_path
 from actors.reader import ProjectSummary
 from actors.snapshot import snapshot_data
 from actors.state import FileInfo, ProjectState
 from gateway.archive import write_archive
-from gateway.commands import COMMAND_SECONDS, carry_out
+from gateway.commands import carry_out, remove
 from gateway.context import CONTEXT, Context
 from gateway.frames import (
     check_project_id,
@@ -62,8 +63,9 @@ async def status(request: web.Request) -> web.Response:
     """Tell everything that an operator asks first; a part that does not answer is null."""
     context = request.app[CONTEXT]
     settings = context.settings
-    projects, is_database_ok = await _project_counts(context)
-    actors = await _actors_status(context)
+    (projects, is_database_ok), actors = await asyncio.gather(
+        _project_counts(context), _actors_status(context)
+    )
     return _json(
         {
             "version": version("codegen-agents"),
@@ -148,7 +150,12 @@ async def show_project(request: web.Request) -> web.Response:
     """Tell what a viewer's snapshot tells."""
     settings = request.app[CONTEXT].settings
     state = await _known_project(request)
-    data = snapshot_data(state, model=settings.model_label, is_demo=settings.is_demo)
+    data = snapshot_data(
+        state,
+        model=settings.model_label,
+        is_demo=settings.is_demo,
+        service_url=settings.url,
+    )
     return _json({"id": state.project_id, **data})
 
 
@@ -156,8 +163,7 @@ async def delete_project(request: web.Request) -> web.Response:
     """Stop the project's run, remove its sandbox and drop its data."""
     context = request.app[CONTEXT]
     project_id = (await _known_project(request)).project_id
-    removal = RemoveProject(request_id=uuid4().hex, project_id=project_id)
-    await context.actors.ask(removal, COMMAND_SECONDS)
+    await remove(context.actors, project_id)
     context.hub.forget(project_id)
     return web.Response(status=204)
 

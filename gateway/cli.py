@@ -82,6 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
         subparsers, "cancel", _cancel, "stop a project's run; finished files stay", client
     )
     cancel.add_argument("project", metavar="PROJECT")
+    cancel.add_argument(
+        "command_id",
+        metavar="COMMAND",
+        nargs="?",
+        help="the id of one command, running or queued [default: what runs]",
+    )
     remove = _add(subparsers, "remove", _remove, "delete a project, its files, its sandbox", client)
     remove.add_argument("project", metavar="PROJECT")
     remove.add_argument("--yes", action="store_true", help="do not ask")
@@ -211,7 +217,12 @@ def _files(given: Arguments) -> int:
 
 def _cancel(given: Arguments) -> int:
     project = frames.check_project_id(given.project)
-    return _ask(given, lambda client: commands.cancel_run(client, project, is_json=given.is_json))
+    return _ask(
+        given,
+        lambda client: commands.cancel_run(
+            client, project, given.command_id, is_json=given.is_json
+        ),
+    )
 
 
 def _remove(given: Arguments) -> int:

@@ -1,22 +1,34 @@
 """Carrying out a client's command, whichever way it came in: ask the project's actor.
 
-A generate command always has an id, ours if the client gave none. So when no answer comes, since
-the actor died or the actor system is being replaced, it is simply asked again: what was carried
-out the first time is answered, not repeated.
+A command always has an id, ours if the client gave none. So when no answer comes, since the actor
+died or the actor system is being replaced, it is simply asked again: what was carried out the
+first time is answered, not repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from typing import assert_never
 from uuid import uuid4
 
 from actors.errors import ActorsUnavailable
-from actors.messages import Accepted, CancelGeneration, Done, StartGeneration
+from actors.messages import (
+    Accepted,
+    Answer,
+    CancelGeneration,
+    Done,
+    OpenPreview,
+    PreviewOpened,
+    ProjectRequest,
+    RemoveProject,
+    StartGeneration,
+)
 from gateway.context import Actors
 from gateway.frames import CancelFrame, ClientFrame, GenerateFrame
 
-COMMAND_SECONDS = 20.0  # a revival takes well under a second; the rest is a busy machine
+COMMAND_SECONDS = 30.0  # a revival takes well under a second; the rest is a busy machine
 ATTEMPT_SECONDS = 5.0  # a healthy actor has answered by then
 PAUSE_SECONDS = 0.25  # while the actor system is being replaced
 
@@ -27,37 +39,60 @@ async def carry_out(actors: Actors, project_id: str, frame: ClientFrame) -> Acce
     Raises the ServiceError that the command was refused with, ActorsUnavailable without an answer.
     Being cancelled gives up the answer, not the command.
     """
+    command_id = frame.id or uuid4().hex
+    request: ProjectRequest
     match frame:
         case GenerateFrame():
-            return await _generate(actors, project_id, frame)
-        case CancelFrame():
-            answer = await actors.ask(
-                CancelGeneration(request_id=uuid4().hex, project_id=project_id), COMMAND_SECONDS
+            request = StartGeneration(
+                request_id="",
+                project_id=project_id,
+                description=frame.description,
+                command_id=command_id,
+                model=frame.model,
+                max_phases=frame.max_phases,
+                mode=frame.mode,
             )
-            assert isinstance(answer, Done)
-            return answer
+        case CancelFrame():
+            request = CancelGeneration(
+                request_id="",
+                project_id=project_id,
+                command_id=command_id,
+                target=frame.command_id,
+            )
+        case _:
+            assert_never(frame)
+    answer = await _ask_until_answered(actors, request)
+    assert isinstance(answer, Accepted | Done)
+    return answer
 
 
-async def _generate(actors: Actors, project_id: str, frame: GenerateFrame) -> Accepted:
-    command_id = frame.id or uuid4().hex
+async def remove(actors: Actors, project_id: str) -> None:
+    """Have the project removed with all its data; errors as above."""
+    await _ask_until_answered(actors, RemoveProject(request_id="", project_id=project_id))
+
+
+async def open_preview(actors: Actors, project_id: str) -> str | None:
+    """Have the project's app started; return where it answers, None while it does not yet.
+
+    Asked once: whoever waits for the app asks again. Raises what the start has failed with.
+    """
+    answer = await actors.ask(
+        OpenPreview(request_id=uuid4().hex, project_id=project_id), ATTEMPT_SECONDS
+    )
+    assert isinstance(answer, PreviewOpened)
+    return answer.url
+
+
+async def _ask_until_answered(actors: Actors, request: ProjectRequest) -> Answer:
+    """Ask again and again; only for requests that may be carried out twice."""
     deadline = time.monotonic() + COMMAND_SECONDS
     while True:
-        request = StartGeneration(
-            request_id=uuid4().hex,
-            project_id=project_id,
-            description=frame.description,
-            command_id=command_id,
-            model=frame.model,
-            max_phases=frame.max_phases,
-            mode=frame.mode,
-        )
         left = deadline - time.monotonic()
         try:
-            answer = await actors.ask(request, min(ATTEMPT_SECONDS, left))
+            return await actors.ask(
+                replace(request, request_id=uuid4().hex), min(ATTEMPT_SECONDS, left)
+            )
         except ActorsUnavailable:
             if left <= ATTEMPT_SECONDS:
                 raise
             await asyncio.sleep(PAUSE_SECONDS)
-        else:
-            assert isinstance(answer, Accepted)
-            return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from actors.database import apply_schema
 from actors.errors import ServiceError
@@ -12,8 +13,7 @@ from actors.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5  # how often the embedded server is looked after
-RETRY_SECONDS = 5.0  # after it could not be started again
+RETRY_SECONDS = 1.0  # after the embedded server could not be started again
 
 
 class Database:
@@ -46,11 +46,10 @@ class Database:
         return await asyncio.shield(self._starting)
 
     async def _keep(self) -> None:
-        """Start the server anew whenever it dies; its data recover by themselves."""
+        """Start the server anew as soon as it dies; its data recover by themselves."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
             if self._server.is_running:
-                continue
+                await self._ended()
             log.error("the embedded database has died; starting it again")
             try:
                 await self._start_server()
@@ -58,11 +57,23 @@ class Database:
                 log.error("%s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
+    async def _ended(self) -> None:
+        """Wait for the server's end."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        descriptor = self._server.open_pidfd()
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
     async def stop(self) -> None:
         """Stop the embedded server; one that is not ours goes on."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
         if self._starting is not None:
+            self._server.give_up_start()
             await asyncio.wait([self._starting])
             await asyncio.to_thread(self._server.stop)

@@ -5,6 +5,8 @@ Lines end in LF. The gateway never decodes the JSON of an event; it passes the b
     H {"project":"p1","epoch":3,"durable":120}     hello, the first line of a connection
     E 121 {"type":...,"data":...,"seq":121}        an event's frame
     D 121                                          everything up to this seq is in PostgreSQL
+    S {"message":"PostgreSQL at ..."}              PostgreSQL is away, and the project waits for it
+    S {}                                           it is back
 
 The end of a connection says that the actor left or died. A connection that breaks these rules is
 closed with a line in the log; its actor's events still reach viewers through the journal.
@@ -28,6 +30,7 @@ from gateway.hub import Hub, LiveFeed
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a whole file in one file_end frame, with room for escapes
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, InvalidProjectId)
 BACKLOG = 1024  # actors connect all at once after a restart
 
 
@@ -103,12 +106,12 @@ class FeedConnection(asyncio.Protocol):
                 self._take(line)
             if self._unfinished_bytes > MAX_LINE_BYTES:
                 raise ValueError(f"a line of more than {MAX_LINE_BYTES} bytes")
-        except (ValueError, KeyError, TypeError, InvalidProjectId) as error:
+        except _MALFORMED as error:
             log.error("closing a feed that breaks the rules: %r", error)
             self.cut()
 
     def _take(self, line: bytes) -> None:
-        """Carry out one line; raises ValueError, KeyError or TypeError where it is malformed."""
+        """Carry out one line; raises one of `_MALFORMED` where it breaks the rules."""
         kind, _, rest = line.partition(b" ")
         if self._feed is None:
             if kind != b"H":
@@ -119,6 +122,8 @@ class FeedConnection(asyncio.Protocol):
             self._feed.publish(int(seq), frame)
         elif kind == b"D":
             self._feed.mark_durable(int(rest))
+        elif kind == b"S":
+            self._feed.tell_storage(_storage_problem(rest))
         else:
             raise ValueError(f"an unknown kind of line: {kind[:20]!r}")
 
@@ -139,6 +144,13 @@ class FeedConnection(asyncio.Protocol):
         """Close the connection without waiting for anything."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _storage_problem(members: bytes) -> str | None:
+    message = orjson.loads(members).get("message")
+    if not isinstance(message, str | None):
+        raise ValueError(f"a message that is no text: {message!r}")
+    return message
 
 
 def make_private_directory(path: Path) -> None:

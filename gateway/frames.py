@@ -38,9 +38,10 @@ class GenerateFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelFrame:
-    """Stop the run."""
+    """Stop the run, or the one command `command_id`, which runs or waits."""
 
     id: str | None = None
+    command_id: str | None = None
 
 
 ClientFrame = GenerateFrame | CancelFrame
@@ -99,7 +100,10 @@ def parse_generate(members: Mapping[str, Any]) -> GenerateFrame:
 
 def parse_cancel(members: Mapping[str, Any]) -> CancelFrame:
     """Read the members of a cancel command; raises InvalidFrame."""
-    return CancelFrame(id=_name(members, "id", MAX_ID_CHARS))
+    return CancelFrame(
+        id=_name(members, "id", MAX_ID_CHARS),
+        command_id=_name(members, "commandId", MAX_ID_CHARS),
+    )
 
 
 _PARSERS: dict[str, Callable[[Mapping[str, Any]], ClientFrame]] = {

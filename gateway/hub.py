@@ -33,7 +33,7 @@ class Hub:
         """
         channel = self._channel(project_id)
         viewer = Viewer(self._source, project_id, channel.ring, since)
-        channel.viewers.add(viewer)
+        channel.join(viewer)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -110,7 +110,12 @@ class LiveFeed:
     def mark_durable(self, seq: int) -> None:
         """Take note that everything up to `seq` can be read from PostgreSQL."""
         if self._channel.feed is self:
-            self._channel.ring.mark_durable(seq)
+            self._channel.mark_durable(seq)
+
+    def tell_storage(self, problem: str | None) -> None:
+        """Take note that PostgreSQL is away, and how (a sentence), or is back (None)."""
+        if self._channel.feed is self:
+            self._channel.tell_storage(problem)
 
     def detach(self) -> None:
         """End the feed; a second call does nothing."""
@@ -125,6 +130,7 @@ class Channel:
         "_has_left_in_order",
         "_next_seq",
         "_shown_seq",
+        "_storage_problem",
         "epoch",
         "feed",
         "project_id",
@@ -141,6 +147,19 @@ class Channel:
         self._next_seq = 0  # what the feed says next, if nothing is missing
         self._shown_seq = 0  # the highest number of an earlier epoch
         self._has_left_in_order = False
+        self._storage_problem: str | None = None  # as the feed says
+
+    def join(self, viewer: Viewer) -> None:
+        """Show the project to a viewer as well."""
+        self.viewers.add(viewer)
+        if self._storage_problem is not None:
+            viewer.see_storage(self._storage_problem, self._next_seq - 1)
+
+    def tell_storage(self, problem: str | None) -> None:
+        """Have every viewer told, after the frames so far, that PostgreSQL is away or back."""
+        self._storage_problem = problem
+        for viewer in self.viewers:
+            viewer.see_storage(problem, self._next_seq - 1)
 
     def open(self, feed: LiveFeed, epoch: int, durable: int) -> None:
         """Let `feed` speak for the project, whose journal holds everything up to `durable`.
@@ -155,6 +174,7 @@ class Channel:
         self.epoch = epoch
         self._next_seq = durable + 1
         self._has_left_in_order = False
+        self.tell_storage(None)  # it says itself where it is away
         self.ring.restart(0)
         for viewer in self.viewers:
             viewer.catch_up(durable)
@@ -173,6 +193,13 @@ class Channel:
         for viewer in self.viewers:
             viewer.push(seq, frame)
 
+    def mark_durable(self, seq: int) -> None:
+        """Let go of what PostgreSQL has; what of it the feed left out is read from there."""
+        if seq >= self._next_seq:
+            self._skip_to(seq + 1)
+            self._next_seq = seq + 1
+        self.ring.mark_durable(seq)
+
     def _skip_to(self, seq: int) -> None:
         """Have what the feed left out (it was not connected) read from the journal."""
         self.ring.restart(seq - 1)
@@ -186,7 +213,11 @@ class Channel:
             viewer.start_over_from(seq)
 
     def end(self) -> None:
-        """Have the viewers compare with the journal, unless the actor left in order."""
+        """Have the viewers compare with the journal, unless the actor left in order.
+
+        Of an outage nothing is known any more: they find out themselves, or the next actor does.
+        """
+        self.tell_storage(None)
         self.ring.restart(0)
         if not self._has_left_in_order:
             for viewer in self.viewers:

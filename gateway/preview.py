@@ -1,7 +1,9 @@
-"""The static sandbox's web server: a project's stored files below `/preview/{projectId}/`.
+"""A project's app below `/preview/{projectId}/`, the address that does not change.
 
+With the static sandbox this is the app's web server: it serves the stored files and wakes nobody.
 The pages were written by a model. They are served with `Content-Security-Policy: sandbox`, which
 gives them an origin of their own: they run their scripts, but to the API they are foreign pages.
+With Docker it leads on to the project's container (`gateway/app_link.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from actors.errors import NotFound
 from actors.paths import is_safe_path
 from actors.reader import Reader
 from gateway.api import text_response
+from gateway.app_link import lead_to_app
 from gateway.context import CONTEXT
 from gateway.frames import check_project_id
 
@@ -39,8 +42,15 @@ _HEADERS = {
 
 
 async def serve_preview(request: web.Request) -> web.StreamResponse:
-    """Serve one stored file; a directory is its index.html."""
+    """Serve a file of the app, or lead to where it is served."""
     project_id = check_project_id(request.match_info["project_id"])
+    if request.app[CONTEXT].sandbox.kind == "docker":
+        return await lead_to_app(request, project_id)
+    return await _serve_stored(request, project_id)
+
+
+async def _serve_stored(request: web.Request, project_id: str) -> web.StreamResponse:
+    """Serve one stored file; a directory is its index.html."""
     path = request.match_info["path"]
     reader = request.app[CONTEXT].reader
     name = f"{path}index.html" if not path or path.endswith("/") else path

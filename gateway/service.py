@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from actors.errors import ServiceError, StateDirUnusable
+from actors.errors import ServiceError, StateDirUnusable, StorageUnavailable
 from actors.messages import ReviveProject
 from actors.reader import MAX_PAGE_ROWS, Reader
 from actors.sandbox.choose import SandboxChoice, choose_sandbox, reap
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 REVIVALS_AT_ONCE = 8
 REVIVE_SECONDS = 30.0
+DATABASE_RETRY_SECONDS = 2.0  # when it is away as the actor system is replaced
 HANDLER_SECONDS = 1.0  # for requests that are under way when the service stops
 RESERVED_SECONDS = 4.0  # of the deadline: for what is stopped after the actors
 
@@ -167,7 +168,10 @@ class Service:
     def _describe(self) -> functools.partial[dict[str, object]]:
         settings = self._settings
         return functools.partial(
-            snapshot_data, model=settings.model_label, is_demo=settings.is_demo
+            snapshot_data,
+            model=settings.model_label,
+            is_demo=settings.is_demo,
+            service_url=settings.url,
         )
 
     # --- what a start finds ----------------------------------------------------------------------
@@ -204,11 +208,7 @@ class Service:
             log.error("reviving failed", exc_info=error)
 
     async def _revive_open_projects(self) -> None:
-        try:
-            project_ids = await self.context.reader.open_projects()
-        except ServiceError as error:
-            log.error("open projects are not revived: %s", error)
-            return
+        project_ids = await self._open_projects()
         if project_ids:
             log.info("reviving %d projects with work to do", len(project_ids))
         turns = asyncio.Semaphore(REVIVALS_AT_ONCE)
@@ -217,6 +217,15 @@ class Service:
                 await turns.acquire()
                 revival = group.create_task(self._revive(project_id))
                 revival.add_done_callback(lambda _: turns.release())
+
+    async def _open_projects(self) -> list[str]:
+        """Return the projects with work to do, waiting for a database that is away."""
+        while True:
+            try:
+                return await self.context.reader.open_projects()
+            except StorageUnavailable as error:
+                log.error("open projects cannot be revived yet: %s", error)
+            await asyncio.sleep(DATABASE_RETRY_SECONDS)
 
     async def _revive(self, project_id: str) -> None:
         revival = ReviveProject(request_id=uuid4().hex, project_id=project_id)

@@ -8,21 +8,27 @@ once its socket takes data again, it joins anew from the last frame that it was 
 Every frame's `seq` is a cursor: who has handled the frame may come back with `?since=seq`. The
 opening `state_change` therefore carries the cursor that the viewer came with (0 where it had none
 that counts), and only the `snapshot` or the replay behind it moves on.
+
+While PostgreSQL is away the viewer is told so, once (`storage_unavailable`), and that it is back
+(`storage_restored`): because the project's actor says so, or because joining fails. It then keeps
+trying for as long as its socket is open. Such a notice never overtakes the frames before it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 import orjson
 
 from actors import events
-from actors.errors import StorageUnavailable
+from actors.errors import CursorTooOld, StorageUnavailable
 from actors.state import ProjectState
 from gateway.ring import Numbered, Ring
 
@@ -34,7 +40,7 @@ MAX_REPLIES = 64  # answers to this socket alone; who sends faster than it reads
 REPLAY_PAGE_EVENTS = 500
 MAX_REPLAY_EVENTS = 10_000  # who missed more is given a snapshot
 FRAMES_PER_TURN = 64  # then the other sockets have theirs
-JOIN_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0)  # while PostgreSQL does not answer or lags
+JOIN_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0)  # while PostgreSQL is away or lags; then the last one
 UNREADABLE_CURSOR = -1
 MAX_CURSOR_DIGITS = 18  # fits PostgreSQL's bigint
 
@@ -42,7 +48,10 @@ Send = Callable[[bytes], Awaitable[None]]
 
 
 class History(Protocol):
-    """What is read of PostgreSQL; errors are StorageUnavailable."""
+    """What is read of PostgreSQL; errors are StorageUnavailable.
+
+    `events_since` also raises CursorTooOld, as the `Reader` says.
+    """
 
     async def state(self, project_id: str) -> ProjectState | None: ...
 
@@ -68,6 +77,10 @@ def parse_since(text: str | None) -> int | None:
     return UNREADABLE_CURSOR
 
 
+class _JournalLags(Exception):
+    """The ring has overflowed, and PostgreSQL does not have yet what was dropped there."""
+
+
 class Viewer:
     """One socket's place in its project's stream. The hub calls the synchronous methods."""
 
@@ -77,13 +90,16 @@ class Viewer:
         "_is_gone",
         "_is_opened",
         "_is_resync",
+        "_is_told_of_outage",
         "_needs_snapshot",
+        "_notice_after",
         "_position",
         "_queued_bytes",
         "_replies",
         "_reply_room",
         "_ring",
         "_source",
+        "_storage_problem",
         "_wakeup",
         "cursor",
         "project_id",
@@ -103,6 +119,9 @@ class Viewer:
         self._frames: deque[Numbered] = deque()
         self._queued_bytes = 0
         self._replies: deque[tuple[str, bytes]] = deque()
+        self._storage_problem: str | None = None  # as the project's actor says
+        self._notice_after = 0  # the last frame before it said so
+        self._is_told_of_outage = False
         self._reply_room = asyncio.Event()
         self._reply_room.set()
         self._wakeup = asyncio.Event()
@@ -140,6 +159,11 @@ class Viewer:
             self._needs_snapshot = True
             self.fall_behind()
 
+    def see_storage(self, problem: str | None, after: int) -> None:
+        """Have the viewer told, after the frame `after`, that PostgreSQL is away or back."""
+        self._storage_problem, self._notice_after = problem, after
+        self._wakeup.set()
+
     def leave(self) -> None:
         """Let whoever waits for room for a reply go on; nothing is sent any more."""
         self._is_gone = True
@@ -161,8 +185,7 @@ class Viewer:
     async def run(self, send: Send) -> None:
         """Write the stream until cancelled; `send` waits while the socket takes no more.
 
-        Raises what `send` raises, and StorageUnavailable once PostgreSQL has not answered for the
-        sum of `JOIN_RETRY_SECONDS`.
+        Raises what `send` raises.
         """
         while True:
             await self._join_patiently(send)
@@ -172,9 +195,9 @@ class Viewer:
         sent = 0
         while not self._is_behind:
             if self._replies:
-                type_, data = self._replies.popleft()
-                self._reply_room.set()
-                await send(events.frame(type_, data, self.cursor))
+                await self._send_reply(send)
+            elif self._is_notice_due:
+                await self._send_notice(send, self._storage_problem)
             elif self._frames:
                 self.cursor, frame = self._frames.popleft()
                 self._queued_bytes -= len(frame)
@@ -187,17 +210,68 @@ class Viewer:
             if sent % FRAMES_PER_TURN == 0:
                 await asyncio.sleep(0)
 
+    async def _send_reply(self, send: Send) -> None:
+        type_, data = self._replies.popleft()
+        self._reply_room.set()
+        await send(events.frame(type_, data, self.cursor))
+
+    @property
+    def _is_notice_due(self) -> bool:
+        is_news = self._is_told_of_outage == (self._storage_problem is None)
+        return is_news and not (self._frames and self._frames[0][0] <= self._notice_after)
+
+    async def _send_notice(self, send: Send, problem: str | None) -> None:
+        self._is_told_of_outage = problem is not None
+        type_ = "storage_restored" if problem is None else "storage_unavailable"
+        data = {} if problem is None else {"message": problem}
+        await send(events.frame(type_, orjson.dumps(data), self.cursor))
+
     # --- joining ---------------------------------------------------------------------------------
 
     async def _join_patiently(self, send: Send) -> None:
-        for pause in JOIN_RETRY_SECONDS:
-            try:
-                await self._join(send)
-                return
-            except StorageUnavailable as error:
+        """Join, trying again and again; once there was a failure, replies do not wait for that."""
+        if not self._is_opened and self._storage_problem is not None:
+            await self._send_notice(send, self._storage_problem)
+        if not self._is_told_of_outage and await self._try_to_join(send):
+            return
+        async with self._replying(send):
+            for pause in chain(JOIN_RETRY_SECONDS, repeat(JOIN_RETRY_SECONDS[-1])):
+                await asyncio.sleep(pause)
+                if await self._try_to_join(send):
+                    return
+
+    async def _try_to_join(self, send: Send) -> bool:
+        try:
+            await self._join(send)
+        except _JournalLags:
+            log.info("a viewer of %s waits for the journal", self.project_id)
+        except StorageUnavailable as error:
+            if not self._is_told_of_outage:
                 log.warning("a viewer of %s waits for the database: %s", self.project_id, error)
-            await asyncio.sleep(pause)
-        await self._join(send)
+                await self._send_notice(send, str(error))
+        else:
+            return True
+        return False
+
+    @contextlib.asynccontextmanager
+    async def _replying(self, send: Send) -> AsyncIterator[None]:
+        """Send replies beside whatever the block does."""
+
+        async def reply() -> None:
+            while True:
+                while self._replies:
+                    await self._send_reply(send)
+                self._wakeup.clear()
+                await self._wakeup.wait()
+
+        replying = asyncio.create_task(reply(), name=f"replies to a viewer of {self.project_id}")
+        try:
+            yield
+        finally:
+            replying.cancel()
+            await asyncio.wait([replying])
+            if not replying.cancelled():
+                replying.exception()  # the client has gone; the block will notice
 
     async def _join(self, send: Send) -> None:
         needs_snapshot, self._needs_snapshot = self._needs_snapshot, False
@@ -206,8 +280,8 @@ class Viewer:
         try:
             read_to = await self._read_up(send, needs_snapshot)
             if read_to < floor:
-                raise StorageUnavailable("the journal is behind the live events")
-        except StorageUnavailable:
+                raise _JournalLags
+        except (StorageUnavailable, _JournalLags):
             self._needs_snapshot |= needs_snapshot
             self.fall_behind()
             raise
@@ -253,13 +327,16 @@ class Viewer:
         return state or ProjectState(project_id=self.project_id)
 
     async def _replay(self, send: Send, state: ProjectState) -> bool:
-        """Send the events after the cursor; False where there are too many."""
+        """Send the events after the cursor; False where there are too many, or not all any more."""
         if not self._is_opened:
             await self._send_state(send, state)
         for _ in range(MAX_REPLAY_EVENTS // REPLAY_PAGE_EVENTS):
-            page = await self._source.history.events_since(
-                self.project_id, self.cursor, REPLAY_PAGE_EVENTS
-            )
+            try:
+                page = await self._source.history.events_since(
+                    self.project_id, self.cursor, REPLAY_PAGE_EVENTS
+                )
+            except CursorTooOld:
+                return False
             for seq, type_, data in page:
                 self.cursor = seq
                 await send(events.frame(type_, data, seq))

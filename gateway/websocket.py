@@ -19,7 +19,7 @@ import orjson
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
 
 from actors import events
-from actors.errors import InternalError, InvalidFrame, ProjectBusy, ServiceError, StorageUnavailable
+from actors.errors import InternalError, InvalidFrame, ProjectBusy, ServiceError
 from actors.messages import Accepted
 from gateway.commands import carry_out
 from gateway.context import CONTEXT, Actors, Context
@@ -97,22 +97,18 @@ async def _write(socket: web.WebSocketResponse, viewer: Viewer, context: Context
         await viewer.run(send)
     except ConnectionError:
         pass  # the client has gone; the reading side ends by itself
-    except StorageUnavailable as error:
-        await _give_up(socket, viewer, error, WSCloseCode.TRY_AGAIN_LATER)
     except Exception:
         log.exception("a viewer of %s failed", viewer.project_id)
-        await _give_up(socket, viewer, InternalError(), WSCloseCode.INTERNAL_ERROR)
+        await _give_up(socket, viewer)
     finally:
         context.hub.leave(viewer)
 
 
-async def _give_up(
-    socket: web.WebSocketResponse, viewer: Viewer, error: ServiceError, close_code: int
-) -> None:
-    frame = events.frame("error", orjson.dumps(error_data(error, None)), viewer.cursor)
+async def _give_up(socket: web.WebSocketResponse, viewer: Viewer) -> None:
+    data = orjson.dumps(error_data(InternalError(), None))
     try:
-        await socket.send_frame(frame, WSMsgType.TEXT)
-        await socket.close(code=close_code)
+        await socket.send_frame(events.frame("error", data, viewer.cursor), WSMsgType.TEXT)
+        await socket.close(code=WSCloseCode.INTERNAL_ERROR)
     except ConnectionError:
         pass  # it has gone before it could be told
 

@@ -3,6 +3,7 @@
 import os
 
 import hypothesis  # noqa: F401  # imported late, by its plugin, it can hit a bug of CPython 3.11.7
+import pytest
 
 os.environ["THESPIAN_BASE_IPADDR"] = "127.0.0.1"
 
@@ -13,3 +14,12 @@ pytest_plugins = [
     "tests.support.service",
     "tests.support.agent",
 ]
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist deals the tests out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a module in one worker, and all that need Docker: one engine is enough."""
+    for item in items:
+        needs_docker = "docker_engine" in getattr(item, "fixturenames", ())
+        group = "docker" if needs_docker else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))

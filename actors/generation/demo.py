@@ -160,6 +160,9 @@ def _files(request: ModelRequest, brief: Brief) -> str:
         elif name in _PURPOSES:
             rendered[path] = _render(name, request, values)
     marker = free_marker(rendered.values())
+    if brief.unfinished_path in rendered:
+        text = rendered[brief.unfinished_path]
+        rendered[brief.unfinished_path] = text[max(0, text.find(brief.seam)) :]
     return "\n".join(write_scof(path, text, marker) for path, text in rendered.items())
 
 

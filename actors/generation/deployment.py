@@ -1,7 +1,8 @@
 """What the sandbox has of the project: which files, which dependencies, and whether it serves.
 
-Lives as long as the project's actor and is used by one run at a time. It begins with the sandbox
-being started in the background, so that this overlaps with the first plan.
+Lives as long as the project's actor and is used by one run, or one opening of the preview, at a
+time. A run begins with the sandbox being started in the background, so that this overlaps with the
+first plan.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from actors.sandbox.base import Sandbox, StartedSandbox
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 2.0  # an engine answers within milliseconds
+
 #: Files that decide what `install_dependencies` does.
 MANIFESTS = (
     "package.json",
@@ -31,8 +34,10 @@ MANIFESTS = (
 class Deployment:
     """Brings the sandbox up to the project's files, doing only what has changed."""
 
-    def __init__(self, make_sandbox: Callable[[], Sandbox]) -> None:
+    def __init__(self, make_sandbox: Callable[[], Sandbox], preview_url: str) -> None:
+        """`preview_url` is the address to be told: the dev server's own is another each time."""
         self._make_sandbox = make_sandbox
+        self._preview_url = preview_url
         self._sandbox: Sandbox | None = None
         self._starting: asyncio.Task[StartedSandbox] | None = None
         self._written: dict[str, str] = {}
@@ -89,15 +94,35 @@ class Deployment:
         self._url = None
 
     @property
+    def url(self) -> str | None:
+        """Where the dev server itself answers, as far as we know."""
+        return self._url
+
+    @property
     def is_serving(self) -> bool:
         return self._url is not None
 
+    async def look(self) -> None:
+        """Ask the sandbox whether what it had still runs; what does not is forgotten.
+
+        A sandbox that does not say so in `LOOK_SECONDS` is taken to be as it was.
+        """
+        if self._url is None:
+            return
+        with contextlib.suppress(SandboxError, TimeoutError), self._losing():
+            async with asyncio.timeout(LOOK_SECONDS):
+                health = (await self._open().status()).health
+            if health in ("absent", "stopped"):
+                self._forget()
+            elif health != "serving":
+                self._url = None
+
     async def serve(self) -> str:
-        """Start (or restart) the dev server; returns its URL."""
+        """Start (or restart) the dev server; returns the address under which it can be found."""
         self._url = None
         with self._losing():
             self._url = await self._open().start_dev_server()
-        return self._url
+        return self._preview_url
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:

@@ -8,88 +8,31 @@ was asked, as a real model does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
 from actors.events import PhasePlan
+from actors.generation.instructions import (
+    CONTINUATION,
+    IMPLEMENTER,
+    NODE_TARGET,
+    PLANNER,
+    STATIC_TARGET,
+)
 from actors.generation.model import ChatMessage, ModelRequest
 from actors.generation.plan import MAX_FILES_PER_PHASE, PLAN_SCHEMA, SCHEMA_NAME
+from actors.generation.seam import UnfinishedFile
 
 MAX_SHOWN_CODE_CHARS = 200_000  # about 50,000 tokens; leaves room in a window of 128,000
+MAX_SHOWN_UNFINISHED_CHARS = 100_000  # of those; the end is always shown
 MAX_SHOWN_REQUEST_CHARS = 60_000  # of all descriptions; the first and the newest are always shown
 MAX_LISTED_FILES = 1_000
 MAX_SHOWN_PLANS = 20
 
 MARKER = "END_OF_FILE"  # less likely than EOF inside the scripts and documents of an app
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-
-_STATIC_TARGET = """\
-The app is a plain static site.
-- Only files that a browser loads as they are: HTML, CSS, JavaScript, SVG, JSON. index.html at the \
-top is the entry.
-- No package.json, no dependencies, no build step, no server code, nothing from a CDN.
-- It is served below a path prefix and may run in an opaque origin: use relative URLs only, \
-classic scripts with `defer` instead of modules, and expect localStorage to throw."""
-
-_NODE_TARGET = """\
-The app runs in a Linux container with Node.js 22 and npm, without a database server or secrets.
-- Either a plain static site with index.html at the top and no package.json: it is served as it is.
-- Or a Node.js project with package.json at the top and a "dev" script, which is run after \
-`npm install`. That one process must listen on 0.0.0.0 and on the port in the environment \
-variable PORT (5173) and answer at `/`; for Vite: "dev": "vite --host 0.0.0.0 --port $PORT \
---strictPort".
-- Choose the static site unless the request needs a server or a framework. Depend on few, \
-well-kept packages, list every one that the code imports, and keep lock files out.
-- Data lives in memory or in files below the project's directory. The network may be closed once \
-the dependencies are installed."""
-
-_PLANNER = """\
-You are the lead engineer of a web app that is built phase by phase. You design the next phase; an \
-engineer then writes exactly the files that you list, whole, and the app is started.
-
-Target:
-{target}
-
-Rules:
-- After every phase the app starts and works. The first phase delivers the heart of the request, \
-usable and good to look at; later phases add what is still missing.
-- Use as few phases as the request needs; a simple app needs one or two.
-- List every file to create or to rewrite, in the order of writing: 1 to {max_files} files, as few \
-as a clean structure needs. A listed file is written anew in full, so list an existing file only \
-if it has to change.
-- Paths are relative to the top directory, with `/`. Each path appears once. No binary files.
-- "purpose" says what the file holds and which names it offers to the other files.
-- Set "isLastPhase" to true when the request is fulfilled once this phase is done.
-
-Answer with one JSON object and nothing else:
-{{"name": "...", "description": "...", "files": [{{"path": "...", "purpose": "..."}}], \
-"isLastPhase": false}}"""
-
-_IMPLEMENTER = """\
-You are a senior engineer. You write the files of one phase of a web app, complete and ready to run.
-
-Target:
-{target}
-
-Answer format: each file is one shell here-document, exactly like this:
-cat > src/greeting.js << '{marker}'
-export const greeting = "Hello";
-{marker}
-- The first line is `cat > PATH << '{marker}'`, at the beginning of a line, with PATH relative to \
-the top directory.
-- Then follows the whole file, verbatim: nothing is escaped, indented or wrapped in a fence.
-- Then `{marker}` alone on its line, at the beginning of the line.
-- No commands and no prose between or around the files.
-
-Rules:
-- Write every file listed in <files_to_write>, each once, in that order, and no other file.
-- Every file is complete. No placeholders, no "rest unchanged", no TODO: what you write replaces \
-the file.
-- The files fit each other and the existing code: imports resolve, names, ids and routes match, \
-every package that is imported is in package.json.
-- Handle errors and empty states. Semantic, accessible, responsive markup; a considered design."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +43,9 @@ class PromptContext:
     `sandbox` is the sandbox's kind, docker or static. `phase_number` counts from 1 over the whole
     project, `phases_left` is what this run may still do, this phase included. `files` holds the
     texts of all finished files: the planner is shown their paths and sizes, the implementer the
-    code. The implementer also needs `plan` and which of its paths are `finished` already, after an
-    interruption. `complaint` is the sentence with which the last answer was refused.
+    code. The implementer also needs `plan` and, after an interruption, which of its paths are
+    `finished` already and which one is `unfinished`: that one is continued. `complaint` is the
+    sentence with which the last answer was refused.
     """
 
     descriptions: tuple[str, ...]
@@ -113,22 +57,29 @@ class PromptContext:
     earlier_phases: tuple[PhasePlan, ...] = ()
     plan: PhasePlan | None = None
     finished: tuple[str, ...] = ()
+    unfinished: UnfinishedFile | None = None
     complaint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
-    """What a prompt asks for, read back from its text."""
+    """What a prompt asks for, read back from its text.
+
+    The first of `paths_to_write` is `unfinished_path`, if there is one: its here-document begins
+    with exactly `seam`, the last lines of its text so far, and goes on from there.
+    """
 
     phase_number: int
     existing_paths: tuple[str, ...] = ()
     paths_to_write: tuple[str, ...] = ()
     existing_code: str = ""
+    unfinished_path: str = ""
+    seam: str = ""
 
 
 def plan_request(context: PromptContext) -> ModelRequest:
     """Ask for the plan of the phase, by JSON schema."""
-    system = _PLANNER.format(target=_target(context), max_files=MAX_FILES_PER_PHASE)
+    system = PLANNER.format(target=_target(context), max_files=MAX_FILES_PER_PHASE)
     parts = [
         *_history(context),
         _section("existing_files", _listing(context.files)),
@@ -154,19 +105,19 @@ def plan_request(context: PromptContext) -> ModelRequest:
 def implement_request(context: PromptContext) -> ModelRequest:
     """Ask for the files of `context.plan` that are not finished yet, as SCOF."""
     assert context.plan is not None, "there is nothing to implement without a plan"
-    marker = free_marker(context.files.values())
-    system = _IMPLEMENTER.format(target=_target(context), marker=marker)
+    unfinished = context.unfinished
+    text_so_far = _shown_end(unfinished) if unfinished else ""
+    marker = free_marker([*context.files.values(), unfinished.text if unfinished else ""])
+    system = IMPLEMENTER.format(target=_target(context), marker=marker)
     planned = {file.path for file in context.plan.files}
-    to_write = [
-        f"- {file.path}\n  {file.purpose}"
-        for file in context.plan.files
-        if file.path not in context.finished
-    ]
+    to_write = _to_write(context.plan, context.finished, unfinished)
+    budget = MAX_SHOWN_CODE_CHARS - len(text_so_far)
     parts = [
         *_history(context),
-        _section("existing_code", _code(context.files, planned, marker)),
+        _section("existing_code", _code(context.files, planned, marker, budget)),
         _section("phase_number", str(context.phase_number)),
         _section("phase_plan", _plan_json(context.plan)),
+        *(_continuation(unfinished, text_so_far, marker) if unfinished else ()),
         _section("files_to_write", "\n".join(to_write)),
         _implement_order(context, len(to_write)),
     ]
@@ -188,6 +139,7 @@ def read_brief(prompt: str) -> Brief:
     lists that matter stand after both.
     """
     number = _read_section(prompt, "phase_number")
+    order = prompt[max(0, prompt.rfind("<phase_plan>\n")) :]  # after all that users wrote
     return Brief(
         phase_number=int(number) if number.isdigit() else 1,
         existing_paths=tuple(
@@ -197,6 +149,8 @@ def read_brief(prompt: str) -> Brief:
             re.findall(r"^- (.+)$", _read_section(prompt, "files_to_write"), re.M)
         ),
         existing_code=_read_section(prompt, "existing_code"),
+        unfinished_path=_read_section(order, "unfinished_file"),
+        seam=_read_verbatim(order, "seam"),
     )
 
 
@@ -215,9 +169,13 @@ def write_scof(path: str, content: str, marker: str) -> str:
 
     The format ends every line with LF, so a content that does not is given one.
     """
-    shown = path if _PLAIN_PATH.fullmatch(path) else _quoted(path)
     end = "" if not content or content.endswith("\n") else "\n"
-    return f"cat > {shown} << '{marker}'\n{content}{end}{marker}\n"
+    return f"{_header(path, marker)}\n{content}{end}{marker}\n"
+
+
+def _header(path: str, marker: str) -> str:
+    shown = path if _PLAIN_PATH.fullmatch(path) else _quoted(path)
+    return f"cat > {shown} << '{marker}'"
 
 
 def _quoted(path: str) -> str:
@@ -225,7 +183,7 @@ def _quoted(path: str) -> str:
 
 
 def _target(context: PromptContext) -> str:
-    return _STATIC_TARGET if context.sandbox == "static" else _NODE_TARGET
+    return STATIC_TARGET if context.sandbox == "static" else NODE_TARGET
 
 
 def _messages(system: str, parts: Sequence[str]) -> tuple[ChatMessage, ...]:
@@ -239,10 +197,19 @@ def _section(tag: str, text: str) -> str:
     return f"<{tag}>\n{text}{'' if text.endswith(chr(10)) else chr(10)}</{tag}>" if text else ""
 
 
+def _verbatim(tag: str, text: str) -> str:
+    """Return a section in which the text's last line ends only if it does so in the text."""
+    return f"<{tag}>\n{text}</{tag}>"
+
+
 def _read_section(prompt: str, tag: str) -> str:
+    return _read_verbatim(prompt, tag).strip("\n")
+
+
+def _read_verbatim(prompt: str, tag: str) -> str:
     start = prompt.rfind(f"<{tag}>\n")
     end = prompt.rfind(f"</{tag}>")
-    return prompt[start + len(tag) + 3 : end].strip("\n") if 0 <= start < end else ""
+    return prompt[start + len(tag) + 3 : end] if 0 <= start < end else ""
 
 
 def _history(context: PromptContext) -> list[str]:
@@ -309,6 +276,42 @@ def _implement_order(context: PromptContext, count: int) -> str:
     return order
 
 
+def _to_write(
+    plan: PhasePlan, finished: Sequence[str], unfinished: UnfinishedFile | None
+) -> list[str]:
+    """List what is missing, the file that is to be continued first."""
+    first = unfinished.path if unfinished else None
+    missing = [file for file in plan.files if file.path not in finished]
+    missing.sort(key=lambda file: file.path != first)
+    return [f"- {file.path}\n  {file.purpose}" for file in missing]
+
+
+def _continuation(unfinished: UnfinishedFile, shown: str, marker: str) -> Iterator[str]:
+    """Show the end of a file and say how to go on with it."""
+    hidden = unfinished.text.count("\n") - shown.count("\n")
+    yield _verbatim("unfinished_text", shown)
+    yield _verbatim("seam", unfinished.seam)
+    yield _section("unfinished_file", unfinished.path)
+    yield CONTINUATION.format(
+        path=unfinished.path,
+        left_out=f", its first {hidden} lines left out" if hidden else "",
+        part_of_line=""
+        if unfinished.seam.endswith("\n")
+        else "; the last one breaks off and goes on",
+        header=_header(unfinished.path, marker),
+        first_line=unfinished.seam.split("\n", 1)[0],
+    )
+
+
+def _shown_end(unfinished: UnfinishedFile) -> str:
+    """Return the text so far, or as many of its last lines as fit; the seam is always whole."""
+    text = unfinished.text
+    if len(text) <= MAX_SHOWN_UNFINISHED_CHARS:
+        return text
+    seam_at = len(text) - len(unfinished.seam)
+    return text[text.find("\n", len(text) - MAX_SHOWN_UNFINISHED_CHARS, seam_at) + 1 :]
+
+
 def _plan_json(plan: PhasePlan) -> str:
     return orjson.dumps(
         {
@@ -320,18 +323,16 @@ def _plan_json(plan: PhasePlan) -> str:
     ).decode()
 
 
-def _code(contents: Mapping[str, str], planned: set[str], marker: str) -> str:
-    """Show the existing files as SCOF, byte for byte, within MAX_SHOWN_CODE_CHARS.
+def _code(contents: Mapping[str, str], planned: set[str], marker: str, budget: int) -> str:
+    """Show the existing files as SCOF, byte for byte, within `budget` characters.
 
     When they do not fit, the largest ones are reduced to their heads: first those that the phase
     leaves alone, since a file that is to be rewritten must be known in full.
     """
     sizes = {path: len(text) for path, text in contents.items()}
-    cap = _fair_cap([sizes[path] for path in sizes if path in planned], MAX_SHOWN_CODE_CHARS)
+    cap = _fair_cap([sizes[path] for path in sizes if path in planned], budget)
     spent = sum(min(size, cap) for path, size in sizes.items() if path in planned)
-    other_cap = _fair_cap(
-        [sizes[path] for path in sizes if path not in planned], MAX_SHOWN_CODE_CHARS - spent
-    )
+    other_cap = _fair_cap([sizes[path] for path in sizes if path not in planned], budget - spent)
     return "\n".join(
         _shown_file(path, contents[path], cap if path in planned else other_cap, marker)
         for path in sorted(contents)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import assert_never
 
 from actors import events as ev
 from actors.events import Event
 from actors.generation.patch import PatchRejected, apply_patch
 from actors.generation.scof import (
+    MAX_FILE_CHARS,
     FileChunk,
     FileClosed,
     FileOpened,
@@ -20,77 +21,110 @@ from actors.generation.scof import (
     ScofLimitError,
     ScofParser,
 )
+from actors.generation.seam import Joint, SeamJoiner, UnfinishedFile
 
 
 class FileWriter:
     """One model answer. Finished files go into `files` (path -> text) as they are finished.
 
-    A file that breaks off, or a patch that does not fit, leaves the former text in place and is
-    told as `file_restored`; the pipeline then finds it missing. A patch is not streamed: its text
+    A file that breaks off stays open: nothing is told of its end, and the next answer may continue
+    it. That answer's writer is given it as `unfinished` and joins the block of its path to the
+    text so far, in whatever mode the block is written. A block that fits neither the text's end
+    nor its beginning, and a patch that does not fit, leave the former text in place and are told
+    as `file_restored`; the pipeline then finds the file missing. A patch is not streamed: its text
     is not the file's.
     """
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(self, files: dict[str, str], unfinished: UnfinishedFile | None = None) -> None:
         self._files = files
+        self._unfinished = unfinished
+        self._is_shown = unfinished is not None  # as the open file, to viewers and in the state
         self._parser = ScofParser()
         self._mode: Mode = "write"
+        self._joiner: SeamJoiner | None = None  # of the open block, if it is the unfinished file's
+        self._room = 0  # characters by which the joined file may still grow
+        self._problem: ScofLimitError | None = None
 
-    def feed(self, text: str) -> Iterator[Event]:
-        """Yield what this piece of the answer brings.
-
-        Raises ScofLimitError (an OutputInvalid) past a size limit, after the events of all that
-        came before it. A file that is open then stays open: the run is over, and its end restores
-        the file.
-        """
-        return self._translate(lambda: self._parser.feed(text))
-
-    def close(self, reason: str) -> Iterator[Event]:
-        """End the answer; `reason` is the model's finish reason, or "error". Raises as `feed`."""
-        return self._translate(lambda: self._parser.close(reason))
-
-    def _translate(self, parse: Callable[[], list[ScofEvent]]) -> Iterator[Event]:
+    def feed(self, text: str) -> list[Event]:
+        """Return what this piece of the answer brings; `check` then says if it was too much."""
         try:
-            parsed = parse()
+            parsed = self._parser.feed(text)
         except ScofLimitError as error:
-            yield from self._tell(error.events)
-            raise
-        yield from self._tell(parsed)
+            parsed, self._problem = error.events, error
+        return self._tell(parsed)
 
-    def _tell(self, parsed: Iterable[ScofEvent]) -> Iterator[Event]:
-        for event in parsed:
-            match event:
-                case FileOpened():
-                    yield from self._open(event)
-                case FileChunk():
-                    if self._mode != "patch":
-                        yield ev.FileChunk(path=event.path, chunk=event.text)
-                case FileClosed():
-                    yield from self._close(event)
-                case InstallCommand():
-                    yield ev.ModelWarning(
-                        kind="install_command",
-                        detail=f"{event.line!r} was not run: package.json decides",
-                    )
-                case ParserWarning():
-                    yield ev.ModelWarning(kind=event.kind, detail=event.detail)
-                case Prose():
-                    pass
-                case _:
-                    assert_never(event)
+    def close(self, reason: str) -> list[Event]:
+        """End the answer; `reason` is the model's finish reason, or "error"."""
+        try:
+            parsed = self._parser.close(reason)
+        except ScofLimitError as error:
+            parsed, self._problem = error.events, error
+        return self._tell(_without_torn_end(parsed))
+
+    def check(self) -> None:
+        """Raise the ScofLimitError (an OutputInvalid) of a size limit that was passed.
+
+        A file that is open then stays open: the run is over, and its end restores the file.
+        """
+        if self._problem is not None:
+            raise self._problem
+
+    def _tell(self, parsed: list[ScofEvent]) -> list[Event]:
+        told: list[Event] = []
+        try:
+            for event in parsed:
+                for translated in self._translate(event):
+                    told.append(translated)
+        except ScofLimitError as error:
+            self._problem = error
+        return told
+
+    def _translate(self, event: ScofEvent) -> Iterator[Event]:
+        match event:
+            case FileOpened():
+                yield from self._open(event)
+            case FileChunk():
+                yield from self._grow(event)
+            case FileClosed():
+                yield from self._close(event)
+            case InstallCommand():
+                yield ev.ModelWarning(
+                    kind="install_command",
+                    detail=f"{event.line!r} was not run: package.json decides",
+                )
+            case ParserWarning():
+                yield ev.ModelWarning(kind=event.kind, detail=event.detail)
+            case Prose():
+                pass
+            case _:
+                assert_never(event)
 
     def _open(self, opened: FileOpened) -> Iterator[Event]:
         self._mode = opened.mode
+        if self._unfinished is not None and opened.path == self._unfinished.path:
+            self._joiner = SeamJoiner(self._unfinished)
+            self._room = MAX_FILE_CHARS - len(self._unfinished.text)
+            return
+        self._joiner = None
+        yield from self._put_away()  # one file is open at a time
         yield ev.FileStart(path=opened.path)
         if opened.mode == "append" and (former := self._files.get(opened.path)):
             yield ev.FileChunk(path=opened.path, chunk=former)
 
+    def _grow(self, chunk: FileChunk) -> Iterator[Event]:
+        if self._joiner is not None:
+            yield from self._join(self._joiner, chunk)
+        elif self._mode != "patch":
+            yield ev.FileChunk(path=chunk.path, chunk=chunk.text)
+
     def _close(self, closed: FileClosed) -> Iterator[Event]:
-        path = closed.path
-        former = self._files.get(path)
         if closed.completion == "truncated":
-            yield ev.FileRestored(path=path, content=former)
             return
-        content = closed.content
+        if self._joiner is not None:
+            yield from self._finish_joined(self._joiner, closed)
+            return
+        path, content = closed.path, closed.content
+        former = self._files.get(path)
         if self._mode == "append":
             content = (former or "") + content
         elif self._mode == "patch":
@@ -100,5 +134,78 @@ class FileWriter:
                 yield ev.ModelWarning(kind="patch_rejected", detail=f"{path}: {error}")
                 yield ev.FileRestored(path=path, content=former)
                 return
+        yield self._finish(path, content)
+
+    def _finish(self, path: str, content: str) -> Event:
         self._files[path] = content
-        yield ev.FileEnd(path=path, content=content)
+        return ev.FileEnd(path=path, content=content)
+
+    # --- the unfinished file
+
+    def _put_away(self) -> Iterator[Event]:
+        """Show the former text of the unfinished file, while its text so far is only kept here."""
+        if self._unfinished is not None and self._is_shown:
+            self._is_shown = False
+            path = self._unfinished.path
+            yield ev.FileRestored(path=path, content=self._files.get(path))
+
+    def _join(self, joiner: SeamJoiner, chunk: FileChunk) -> Iterator[Event]:
+        was_undecided = joiner.joint is Joint.UNDECIDED
+        new = joiner.feed(chunk.text)
+        if was_undecided:
+            yield from self._tell_joint(joiner.joint)
+        if joiner.joint is Joint.CONTINUED:
+            self._room -= len(new)
+        if self._room < 0:
+            raise ScofLimitError("a file", MAX_FILE_CHARS, [])
+        if new:
+            yield ev.FileChunk(path=chunk.path, chunk=new)
+
+    def _tell_joint(self, joint: Joint) -> Iterator[Event]:
+        unfinished = self._unfinished
+        assert unfinished is not None
+        match joint:
+            case Joint.CONTINUED if not self._is_shown:
+                yield ev.FileStart(path=unfinished.path)
+                yield ev.FileChunk(path=unfinished.path, chunk=unfinished.text)
+                self._is_shown = True
+            case Joint.REWRITTEN:
+                yield ev.FileStart(path=unfinished.path)
+                self._is_shown = True
+            case Joint.MISMATCHED:
+                yield from self._tell_mismatch(unfinished.path)
+
+    def _tell_mismatch(self, path: str) -> Iterator[Event]:
+        yield ev.ModelWarning(
+            kind="seam_mismatch", detail=f"{path}: the answer does not go on where the text ends"
+        )
+        yield from self._put_away()
+
+    def _finish_joined(self, joiner: SeamJoiner, closed: FileClosed) -> Iterator[Event]:
+        unfinished = self._unfinished
+        assert unfinished is not None
+        content = closed.content
+        match joiner.joint:
+            case Joint.UNDECIDED:
+                yield from self._tell_mismatch(closed.path)
+                return
+            case Joint.MISMATCHED:
+                return
+            case Joint.CONTINUED:
+                content = unfinished.text + content[len(unfinished.seam) :]
+        self._unfinished = None
+        yield self._finish(closed.path, content)
+
+
+def _without_torn_end(parsed: list[ScofEvent]) -> list[ScofEvent]:
+    """Leave out the text that only the end of the answer made text, if a file broke off in it.
+
+    It may as well be the beginning of the marker or of a header. So the text so far of a file
+    consists of whole lines, each known to be its own.
+    """
+    if not parsed or not isinstance(parsed[-1], FileClosed) or parsed[-1].completion != "truncated":
+        return parsed
+    *kept, closed = parsed
+    while kept and isinstance(kept[-1], FileChunk):
+        kept.pop()
+    return [*kept, closed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from actors.paths import preview_url
 from actors.sandbox.archive import check_paths
 from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
 
@@ -21,7 +22,7 @@ class StaticSandbox:
     def __init__(
         self, project_id: str, base_url: str, on_log: LogSink, note: str = DEFAULT_NOTE
     ) -> None:
-        self._url = f"{base_url.rstrip('/')}/preview/{project_id}/"
+        self._url = preview_url(base_url, project_id)
         self._on_log = on_log
         self._note = note
         self._has_manifest = False

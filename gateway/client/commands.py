@@ -52,13 +52,18 @@ async def show_status(client: ServiceClient, *, is_json: bool) -> None:
         print_lines(status_lines(status))
 
 
-async def cancel_run(client: ServiceClient, project_id: str, *, is_json: bool) -> None:
-    """Stop a project's run; `nothing_running` if there is none."""
-    await client.post(f"{project_path(project_id)}/cancel", {})
+async def cancel_run(
+    client: ServiceClient, project_id: str, command_id: str | None, *, is_json: bool
+) -> None:
+    """Stop a project's run, or one command that runs or waits; `nothing_running` without one."""
+    target = {} if command_id is None else {"commandId": command_id}
+    await client.post(f"{project_path(project_id)}/cancel", target)
     if is_json:
-        print_json({"cancelled": project_id})
-    else:
+        print_json({"cancelled": project_id, **target})
+    elif command_id is None:
         print(f"Cancelled the run of {project_id}; its finished files are kept.")
+    else:
+        print(f"Cancelled {command_id} of {project_id}.")
 
 
 async def remove_project(

@@ -23,6 +23,7 @@ from gateway.client.socket import ProjectSocket
 from gateway.client.terminal import Painter
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+ALWAYS_SHOWN = ("snapshot", "accepted", "storage_unavailable", "storage_restored")
 CANCEL_SECONDS = 10.0  # the service confirms within a second; then it is left alone
 
 
@@ -125,7 +126,11 @@ class _Generation:
         return [{name: value for name, value in members.items() if value is not None}]
 
     def _cancel_command(self) -> dict[str, Any]:
-        return {"type": "cancel", "id": self._run.cancel_id}
+        return {
+            "type": "cancel",
+            "id": self._run.cancel_id,
+            "commandId": self._run.command_id,
+        }
 
     def _take(self, text: str) -> None:
         """Take one frame: follow it, write a finished file, show it."""
@@ -146,7 +151,7 @@ class _Generation:
 
     def _lines(self, type_: str, data: dict[str, Any]) -> list[str]:
         """Return what a frame adds; other runs of the project are not shown."""
-        if not self._run.is_running and type_ not in ("snapshot", "accepted"):
+        if not self._run.is_running and type_ not in ALWAYS_SHOWN:
             return []
         lines = self._display.see(type_, data, time.monotonic())
         if type_ == "accepted":
@@ -173,17 +178,13 @@ class _Generation:
             await asyncio.sleep(1 / FRAMES_PER_SECOND)
 
     def _interrupt(self, following: asyncio.Task[None]) -> None:
-        """Ctrl-C: cancel the run and wait for its end; the second one ends the command at once.
+        """Ctrl-C: cancel our run and wait for its end; the second one ends the command at once.
 
-        So does the first where nothing can be cancelled. A command that is still queued is left
-        there: a cancel would hit the run before it, which may be somebody else's.
+        So does the first where the service cannot be reached. A command that is still queued is
+        taken from the queue.
         """
         is_second, self._is_cancelling = self._is_cancelling, True
         if is_second or not self._socket.is_open:
-            following.cancel()
-        elif self._run.place and not self._run.is_running:
-            project = self._options.project_id
-            self._say(f"It stays queued; `codegen cancel {project}` ends the run before it")
             following.cancel()
         else:
             self._say("Cancelling; Ctrl-C again to leave at once ...")

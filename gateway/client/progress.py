@@ -147,6 +147,13 @@ class ProgressDisplay:
         mark = self._style.warning()
         return [f"{mark} The run was interrupted and goes on with phase {data['phaseNumber']}"]
 
+    def _storage_unavailable(self, data: Data, _now: float) -> list[str]:
+        text = f"PostgreSQL is away; the run waits ({clean(data['message'])})"
+        return [f"{self._style.warning()} {text}"]
+
+    def _storage_restored(self, _data: Data, _now: float) -> list[str]:
+        return [f"{self._style.good()} PostgreSQL is back; the run goes on"]
+
     def _phase_designing(self, data: Data, now: float) -> list[str]:
         self._phase_number = data["phaseNumber"]
         self._begin(f"Designing phase {self._phase_number}", now)
@@ -230,6 +237,8 @@ class ProgressDisplay:
         "state_change": _state_change,
         "accepted": _accepted,
         "run_resumed": _run_resumed,
+        "storage_unavailable": _storage_unavailable,
+        "storage_restored": _storage_restored,
         "phase_designing": _phase_designing,
         "phase_designed": _phase_designed,
         "file_start": _file_start,

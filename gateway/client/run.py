@@ -41,6 +41,8 @@ class RunFollower:
     def see(self, frame: Frame) -> bool:
         """Take one frame; return False for one that was seen before a reconnect."""
         kind, data, seq = frame["type"], frame["data"], frame["seq"]
+        if kind in ("storage_unavailable", "storage_restored"):
+            return True  # of this moment, without a number
         if kind == "snapshot":
             self.last_seq = data["lastSeq"]
             self._see_snapshot(data)
@@ -63,7 +65,7 @@ class RunFollower:
             case "run_started" if data["id"] == self.command_id:
                 self.place, self.is_running = 0, True
             case "command_dropped" if data["id"] == self.command_id:
-                self._fail("command_dropped", f"The command was dropped: {data['reason']}")
+                self.outcome = Outcome(status="cancelled", message=data["reason"])
             case "server_started":
                 self.preview_url = data["url"]
             case "error" if is_answer:

@@ -6,6 +6,7 @@ import { randomHex } from "./format.js";
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 5000;
 const ANSWERS = ["accepted", "done"];
+const NOTICES = ["storage_unavailable", "storage_restored"]; // of this moment, without a number
 const RUN_ENDS = ["generation_complete", "generation_cancelled", "error"];
 
 export class Connection {
@@ -46,6 +47,7 @@ export class Connection {
     this.pause = FIRST_PAUSE_MS;
     const isOld = this.lastSeq !== null && frame.seq <= this.lastSeq;
     if (frame.type === "snapshot") this.lastSeq = frame.data.lastSeq;
+    else if (NOTICES.includes(frame.type)) return this.onFrame(frame);
     else if (ANSWERS.includes(frame.type) || (frame.type === "error" && isOld)) {
       // An answer to this socket alone: it carries the number of the frame before it.
       frame = { ...frame, isAnswer: true };

@@ -48,8 +48,10 @@ export class PreviewView {
   load() {
     const url = new URL(this.project.previewUrl, location.href);
     this.open.href = url.href;
-    // An app on this page's own origin must not reach this page; one on another may keep data.
-    const rights = url.origin === location.origin ? RIGHTS : `${RIGHTS} allow-same-origin`;
+    // A container's app has an origin of its own, to which this address leads: it may keep data.
+    // Stored files come from this page's origin, and must not reach this page.
+    const isContainer = this.project.sandbox.kind === "docker";
+    const rights = isContainer ? `${RIGHTS} allow-same-origin` : RIGHTS;
     this.stage.replaceChildren(
       h("iframe", { title: "Preview of the app", sandbox: rights, src: url.href }),
     );

@@ -26,6 +26,7 @@ export function showProject(page, id) {
     },
   });
   const lost = h("p", { class: "note lost", hidden: true }, "Connecting to the service …");
+  const away = h("p", { class: "note lost", role: "status", hidden: true });
   const panels = { progress: progress.element, code: code.element, preview: preview.element };
   const layout = h("div", { class: "project", "data-panel": "progress" }, ...Object.values(panels));
   const tabs = Object.entries(PANELS).map(([name, label]) =>
@@ -43,7 +44,7 @@ export function showProject(page, id) {
     h("a", { class: "quiet", href: archiveUrl(id), download: `${id}.zip` }, "Download"),
     h("button", { type: "button", class: "quiet", onclick: () => askAndDelete(id) }, "Delete"),
   );
-  page.view.append(h("nav", { class: "tabs", "aria-label": "Panels" }, ...tabs), lost, layout);
+  page.view.append(h("nav", { class: "tabs", "aria-label": "Panels" }, ...tabs), lost, away, layout);
   showPanel("progress");
   document.title = `${id} · codegen`;
 
@@ -53,6 +54,8 @@ export function showProject(page, id) {
     pill.textContent = word;
     pill.className = `pill ${isActive(project) ? "generating" : project.state}`;
     if (announced !== word) page.announcer.textContent = announced = word;
+    away.hidden = project.outage === null;
+    away.textContent = `The project waits for its database. ${project.outage ?? ""}`;
     progress.draw();
     code.draw();
     preview.draw();
@@ -66,6 +69,8 @@ export function showProject(page, id) {
     },
     onChange: (isOpen) => {
       lost.hidden = isOpen;
+      project.outage = null; // the service says it again where it lasts
+      draw();
     },
   });
   const wish = pendingWishes.get(id);

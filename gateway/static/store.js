@@ -27,6 +27,7 @@ export function emptyProject(id) {
     model: "",
     isDemo: false,
     notice: null,
+    outage: null, // why PostgreSQL is away
     log: [],
   };
 }
@@ -68,7 +69,8 @@ const HANDLERS = {
     project.refusal = null;
   },
   command_queued(project, data) {
-    project.queue = [...dequeue(project, data.id), data];
+    const others = dequeue(project, data.id);
+    project.queue = data.place ? [...others, data] : [data, ...others];
   },
   command_dropped(project, data) {
     project.queue = dequeue(project, data.id);
@@ -81,7 +83,6 @@ const HANDLERS = {
     project.log = [];
   },
   run_resumed(project) {
-    project.openFile = null;
     project.notice = "The run was interrupted and goes on.";
   },
   phase_designing(project, data) {
@@ -118,6 +119,12 @@ const HANDLERS = {
   phase_completed(project) {
     if (currentPhase(project)) currentPhase(project).status = "complete";
     project.previewVersion += 1;
+  },
+  storage_unavailable(project, data) {
+    project.outage = data.message;
+  },
+  storage_restored(project) {
+    project.outage = null;
   },
   sandbox_started(project, data) {
     project.sandbox = { kind: data.kind, containerId: data.containerId };

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
+import aiodocker
 import aiohttp
 
 from tests.support.docker import DockerEngine
 from tests.support.openrouter import ScriptedOpenRouter
-from tests.support.service import Frame, Service, ServiceFactory, Viewer
+from tests.support.service import WAIT_SECONDS, Frame, Service, ServiceFactory, Viewer
 
 PACKAGE = json.dumps(
     {
@@ -33,9 +35,37 @@ BASE = {"package.json": PACKAGE, "server.js": SERVER, "greeting.txt": "hello\n"}
 
 
 async def text_of(url: str) -> str:
+    """Return what a browser shows in the end, wherever it is led to and however often it waits."""
+    async with asyncio.timeout(WAIT_SECONDS), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(url) as response:
+                if response.status != 503:
+                    assert response.status == 200
+                    return await response.text()
+                seconds = float(response.headers["Retry-After"])
+            await asyncio.sleep(seconds)  # as the page itself does
+
+
+async def woken(url: str, viewer: Viewer) -> str:
+    """Open the app of a sleeping project as a browser does, and return what it shows at last."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
-        assert response.status == 200
-        return await response.text()
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        assert '<meta http-equiv="refresh" content="1">' in await response.text()
+    started = await viewer.expect("server_started")
+    assert started["data"]["url"] == url
+    return await text_of(url)
+
+
+async def is_running(engine: DockerEngine, project_id: str) -> bool | None:
+    """Whether the project's container runs; None where there is none."""
+    async with aiodocker.Docker(url=engine.url) as docker:
+        try:
+            container = await docker.containers.get(f"codegen-sandbox-{project_id}")
+        except aiodocker.DockerError as error:
+            if error.status != 404:
+                raise
+            return None
+        return bool(container["State"]["Running"])
 
 
 def environment(engine: DockerEngine, model: ScriptedOpenRouter) -> dict[str, str]:
@@ -66,13 +96,15 @@ async def test_an_app_is_built_in_a_container_sleeps_is_changed_and_survives_a_r
         await viewer.send({"type": "generate", "description": "a shop"})
         await viewer.expect("deps_installed")
         url = (await viewer.expect("server_started"))["data"]["url"]
-        assert url.startswith("http://127.0.0.1:")
+        assert url == f"{service.url}/preview/shop/"
         assert await text_of(url) == "hello true"
         await viewer.expect("generation_complete")
         assert await text_of(url) == "hello again true"
         await viewer.expect("hibernated")
+        assert await woken(url, viewer) == "hello again true"
+        await viewer.expect("hibernated")
         await viewer.send({"type": "generate", "description": "say goodbye"})
-        url = (await viewer.expect("server_started"))["data"]["url"]
+        await viewer.expect("server_started", url=url)
         complete = await viewer.expect("generation_complete")
         assert complete["data"] == {"files": sorted(BASE), "phases": 1}
         assert await text_of(url) == "goodbye true"
@@ -88,7 +120,13 @@ async def test_an_app_is_built_in_a_container_sleeps_is_changed_and_survives_a_r
     assert data["state"] == "complete"
     greeting = f"{service.url}/api/projects/shop/files/greeting.txt"
     assert await text_of(greeting) == "goodbye\n"
+    assert data["previewUrl"] == f"{service.url}/preview/shop/"  # on the port that it has now
+    viewer = Viewer(service, "shop")
+    async with viewer.connected():
+        await viewer.expect("snapshot")
+        assert await woken(data["previewUrl"], viewer) == "goodbye true"
     assert await service.stop() == 0
+    assert await is_running(docker_engine, "shop") is False
 
 
 async def test_a_failing_install_ends_the_run_with_its_last_lines_and_a_new_wish_mends_it(
@@ -110,4 +148,47 @@ async def test_a_failing_install_ends_the_run_with_its_last_lines_and_a_new_wish
         url = (await viewer.expect("server_started"))["data"]["url"]
         await viewer.expect("generation_complete")
         assert await text_of(url) == "hello true"
+    assert await service.stop() == 0
+
+
+async def test_what_was_killed_with_its_containers_running_stops_or_removes_them_at_last(
+    services: ServiceFactory, openrouter: ScriptedOpenRouter, docker_engine: DockerEngine
+) -> None:
+    openrouter.add_phase("Server", BASE, last=True)
+    settings = environment(docker_engine, openrouter)
+    service = await services.start(**settings | {"CODEGEN_IDLE_SECONDS": "600"})
+    for project_id in ("kept", "deleted"):
+        viewer = Viewer(service, project_id)
+        async with viewer.connected():
+            await viewer.send({"type": "generate", "description": "a shop"})
+            await viewer.expect("generation_complete")
+    processes = service.processes()
+    for process in processes:
+        process.suspend()  # so that none sees another end
+    for process in processes:
+        process.kill()
+    await service.wait_until_gone()
+    for project_id in ("kept", "deleted"):
+        assert await is_running(docker_engine, project_id)
+
+    service = await services.start(service.state_dir, **settings)
+    for project_id in ("kept", "deleted"):
+        viewer = Viewer(service, project_id)
+        async with viewer.connected(since=1):
+            await viewer.expect("hibernated")
+        assert await is_running(docker_engine, project_id) is False
+    assert await service.stop() == 0
+    await service.wait_until_gone()
+
+    service = await services.start(service.state_dir, **settings | {"CODEGEN_SANDBOX": "static"})
+    url = f"{service.url}/api/projects/deleted"
+    async with aiohttp.ClientSession() as session, session.delete(url) as response:
+        assert response.status == 204
+    assert await service.stop() == 0
+    await service.wait_until_gone()
+    assert await is_running(docker_engine, "deleted") is False
+
+    service = await services.start(service.state_dir, **settings)
+    assert await is_running(docker_engine, "deleted") is None
+    assert await is_running(docker_engine, "kept") is False
     assert await service.stop() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.benchmarks.cases import CASES
 from tests.benchmarks.failure import BenchmarkFailed
 from tests.benchmarks.figures import Figure, Summary, summarise, table
 from tests.benchmarks.machine import describe_machine, in_words
-from tests.benchmarks.options import Options
+from tests.benchmarks.options import QUICK, Options
 
 CASE_SECONDS = 300.0  # the longest that one case may take
 MAX_STREAM_SECONDS = 60
@@ -24,7 +25,7 @@ MAX_STREAM_SECONDS = 60
 def main() -> int:
     """Return 0, or 1 when a case failed: then what was measured before it is still shown."""
     arguments = _parse()
-    options = Options(stream_projects=tuple(arguments.projects), stream_seconds=arguments.seconds)
+    options = _options(arguments)
     machine = describe_machine()
     print(in_words(machine), flush=True)
     figures: list[Figure] = []
@@ -45,7 +46,6 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    defaults = Options()
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description="Measure the service on this machine."
     )
@@ -58,21 +58,31 @@ def _parse() -> argparse.Namespace:
         "--projects",
         type=_count,
         nargs="+",
-        default=defaults.stream_projects,
         help="how many projects stream at once (1 10 50)",
     )
     parser.add_argument(
-        "--seconds",
-        type=_count,
-        default=defaults.stream_seconds,
-        help=f"how long they stream ({defaults.stream_seconds})",
+        "--seconds", type=_count, help=f"how long they stream ({Options().stream_seconds})"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="few and short: shows that the cases work, not how fast the service is",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
-    if arguments.seconds > MAX_STREAM_SECONDS:
+    if arguments.seconds is not None and arguments.seconds > MAX_STREAM_SECONDS:
         parser.error(f"--seconds is at most {MAX_STREAM_SECONDS}")
     return arguments
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    options = QUICK if arguments.quick else Options()
+    if arguments.projects is not None:
+        options = dataclasses.replace(options, stream_projects=tuple(arguments.projects))
+    if arguments.seconds is not None:
+        options = dataclasses.replace(options, stream_seconds=arguments.seconds)
+    return options
 
 
 def _count(text: str) -> int:

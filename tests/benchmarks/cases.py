@@ -6,7 +6,16 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tests.benchmarks import connect, first_chunk, memory, revive, stream
+from tests.benchmarks import (
+    connect,
+    first_chunk,
+    journal,
+    memory,
+    recovery,
+    revive,
+    storm,
+    stream,
+)
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.link import Job, Link
 from tests.benchmarks.options import Options
@@ -37,5 +46,8 @@ CASES = {
     "first_chunk": Case(first_chunk.measure, first_chunk.load),
     "stream": Case(stream.measure, stream.load),
     "memory": Case(memory.measure, memory.load),
-    "revive": Case(revive.measure, first_chunk.load),
+    "journal": Case(journal.measure, journal.load),
+    "revive": Case(revive.measure, revive.load),
+    "recovery": Case(recovery.measure, recovery.load),
+    "storm": Case(storm.measure, storm.load),
 }

@@ -5,6 +5,7 @@ One generate after the other over ten projects that are all in memory, or all pa
 
 from __future__ import annotations
 
+import aiohttp
 import orjson
 
 from tests.benchmarks.figures import Figure, latencies
@@ -37,21 +38,28 @@ async def measure(options: Options) -> list[Figure]:
 
 
 async def load(job: Job, link: Link) -> dict[str, list[float]]:
-    """Return the milliseconds to the first event and to the first chunk of each generate."""
-    taken: dict[str, list[float]] = {"first_event": [], "first_chunk": []}
+    """Return what `generate_each` does, once each project has a file."""
     names = [f"p{number}" for number in range(job.projects)]
     async with open_session(job.url) as session, open_viewers(session, names) as viewers:
         for viewer in viewers:
             await _generate(viewer, Script(group="made", tokens=job.tokens))
-        for number in range(job.repeats):
-            viewer = viewers[number % len(viewers)]
-            if job.is_asleep:
-                await wait_until_asleep(session)
-            script = Script(group="measured", number=number, tokens=job.tokens)
-            to_event, to_chunk = await _generate(viewer, script)
-            script.sent_times(await stored_text(session, viewer.project_id))
-            taken["first_event"].append(to_event)
-            taken["first_chunk"].append(to_chunk)
+        return await generate_each(session, viewers, job)
+
+
+async def generate_each(
+    session: aiohttp.ClientSession, viewers: list[Viewer], job: Job
+) -> dict[str, list[float]]:
+    """Return the milliseconds to the first event and to the first chunk of each generate."""
+    taken: dict[str, list[float]] = {"first_event": [], "first_chunk": []}
+    for number in range(job.repeats):
+        viewer = viewers[number % len(viewers)]
+        if job.is_asleep:
+            await wait_until_asleep(session)
+        script = Script(group="measured", number=number, tokens=job.tokens)
+        to_event, to_chunk = await _generate(viewer, script)
+        script.sent_times(await stored_text(session, viewer.project_id))
+        taken["first_event"].append(to_event)
+        taken["first_chunk"].append(to_chunk)
     return taken
 
 

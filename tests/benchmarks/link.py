@@ -26,6 +26,8 @@ class Job:
     tokens: int = 40
     rate: int = 0
     is_asleep: bool = False
+    files: int = 0
+    since: int | None = None
 
 
 class Link:

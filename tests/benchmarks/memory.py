@@ -6,7 +6,7 @@ Each project has a viewer, whose share in the gateway is therefore in the slope 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.link import Job, Link
@@ -34,8 +34,8 @@ async def measure(options: Options) -> list[Figure]:
     return [figure for state in ("idle", "streaming") for figure in _figures(state, samples)]
 
 
-def _sampler(stage: Stage, samples: dict[str, Amounts], name: str) -> Callable[[], None]:
-    def sample() -> None:
+def _sampler(stage: Stage, samples: dict[str, Amounts], name: str) -> Callable[[], Awaitable[None]]:
+    async def sample() -> None:
         samples[name] = pss_bytes(stage.service_pid)
 
     return sample

@@ -27,7 +27,7 @@ class PacedModel:
     """Answers plan requests at once and implement requests at their pace."""
 
     def __init__(self) -> None:
-        self._own_ns: dict[str, int] = {}  # by key: the time that the plan took here
+        self._own_ns: dict[str, int] = {}  # by key: what the plan took, until the file has it
         self._groups: dict[str, asyncio.Barrier] = {}
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
@@ -41,9 +41,12 @@ class PacedModel:
             await response.write(_delta(_plan()))
         else:
             await self._wait_for_group(script)
-            own_ns = self._own_ns[script.key] + time.monotonic_ns() - received_ns
+            pace = Pace(script)
+            await pace.begin()
+            # A resumed run asks for no plan, so that its model has taken no time for one.
+            own_ns = self._own_ns.pop(script.key, 0) + time.monotonic_ns() - received_ns
             await response.write(_delta(f"cat > {PATH} << '{MARKER}'\n"))
-            await _write_file(response.write, script, own_ns)
+            await _write_file(response.write, script, pace, own_ns)
             await response.write(_delta(f"{MARKER}\n"))
         await response.write(_END)
         return response
@@ -54,8 +57,7 @@ class PacedModel:
             await barrier.wait()
 
 
-async def _write_file(write: Write, script: Script, own_ns: int) -> None:
-    pace = Pace(script)
+async def _write_file(write: Write, script: Script, pace: Pace, own_ns: int) -> None:
     text = script.header(own_ns)
     sent_ns = await _write_line(write, pace, text)
     for number in range(1, script.numbered_lines + 1):
@@ -90,12 +92,20 @@ class Pace:
         if self.rate:
             self._start += (script.number * GOLDEN_RATIO) % 1 * LINE_TOKENS / self.rate
 
+    async def begin(self) -> None:
+        """Wait until the first token is due."""
+        await self._sleep_until(self._start)
+
     async def wait(self) -> None:
+        """Wait until the next token is due."""
         if self.rate:
-            delay = self._start + self._tokens / self.rate - self._loop.time()
+            await self._sleep_until(self._start + self._tokens / self.rate)
             self._tokens += 1
-            if delay > 0:
-                await asyncio.sleep(delay)
+
+    async def _sleep_until(self, due: float) -> None:
+        delay = due - self._loop.time()
+        if delay > 0:
+            await asyncio.sleep(delay)
 
 
 def _plan() -> str:

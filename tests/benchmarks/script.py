@@ -100,7 +100,7 @@ class Script:
 
 
 def own_time_ns(header: str) -> int:
-    """Return how long the model itself took up to the first token."""
+    """Return how long the model itself took from its being asked to the file's first token."""
     return int(header.split()[1])
 
 

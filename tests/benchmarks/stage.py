@@ -7,12 +7,13 @@ import contextlib
 import dataclasses
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from actors.postgres import EmbeddedPostgres
 from tests.benchmarks.failure import BenchmarkFailed
 from tests.benchmarks.link import Job
 from tests.support.service import Service
@@ -79,6 +80,11 @@ class Stage:
         return self._service.pid
 
     @property
+    def database_url(self) -> str:
+        """The address of the service's own PostgreSQL."""
+        return EmbeddedPostgres(self._service.state_dir / "postgres").database_url
+
+    @property
     def load_pids(self) -> list[int]:
         """The model's process, and the client's while it works."""
         return [child.pid for child in (self._model, self._client) if child is not None]
@@ -96,8 +102,8 @@ class Stage:
                 f"the service ended with status {status}: {self._service.output[-2000:]}"
             )
 
-    async def load(self, case: str, job: Job, **meetings: Callable[[], None]) -> Any:
-        """Have the load client do a case's job; at each meeting the function of its name is called.
+    async def load(self, case: str, job: Job, **meetings: Callable[[], Awaitable[None]]) -> Any:
+        """Have the load client do a case's job; each meeting awaits the function of its name.
 
         The job's url is filled in.
         """
@@ -113,7 +119,7 @@ class Stage:
                     return said["result"]
                 if "failed" in said:
                     raise BenchmarkFailed(f"{case}: {said['failed']}\n{self._service.log[-3000:]}")
-                meetings[said["meet"]]()
+                await meetings[said["meet"]]()
                 client.go_on()
             raise BenchmarkFailed(f"{case}: the load client ended without a result")
         finally:

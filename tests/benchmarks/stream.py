@@ -39,13 +39,13 @@ async def measure(options: Options) -> list[Figure]:
 
 async def _measure_one(stage: Stage, projects: int, seconds: int) -> list[Figure]:
     case = f"stream {projects}"
-    began, ended = CpuSample(), CpuSample()
+    began, ended = CpuSample(stage), CpuSample(stage)
     job = Job(url="", projects=projects, tokens=TOKENS_PER_SECOND * seconds, rate=TOKENS_PER_SECOND)
     result = await stage.load(
         "stream",
         job,
-        streaming=lambda: began.take(stage),
-        complete=lambda: ended.take(stage),
+        streaming=began.take,
+        complete=ended.take,
     )
     spent, span = ended.tree - began.tree, ended.at - began.at
     machine_percent = 100 / (span * len(os.sched_getaffinity(0)))
@@ -69,15 +69,16 @@ async def _measure_one(stage: Stage, projects: int, seconds: int) -> list[Figure
 class CpuSample:
     """CPU seconds up to now, and when that was."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
         self.tree = Amounts(service=0, database=0)
         self.load = 0.0
         self.at = 0.0
 
-    def take(self, stage: Stage) -> None:
+    async def take(self) -> None:
         self.at = time.monotonic()
-        self.tree = cpu_seconds(stage.service_pid)
-        self.load = sum(map(own_cpu_seconds, stage.load_pids))
+        self.tree = cpu_seconds(self._stage.service_pid)
+        self.load = sum(map(own_cpu_seconds, self._stage.load_pids))
 
 
 async def load(job: Job, link: Link) -> dict[str, Any]:
@@ -93,7 +94,7 @@ async def load(job: Job, link: Link) -> dict[str, Any]:
         taken: list[float] = []
         chars = 0
         for viewer, script in zip(viewers, scripts, strict=True):
-            chunks = await _checked_chunks(session, viewer, script)
+            chunks = await checked_chunks(session, viewer, script)
             taken += _line_latencies(chunks, script)
             chars += sum(len(text) for at_ns, text in chunks if at_ns > began_ns)
     return {"latencies": taken, "tokens": chars / TOKEN_CHARS}
@@ -110,7 +111,7 @@ async def start_streams(viewers: list[Viewer], group: str, job: Job) -> list[Scr
     return scripts
 
 
-async def _checked_chunks(
+async def checked_chunks(
     session: aiohttp.ClientSession, viewer: Viewer, script: Script
 ) -> list[Arrived]:
     """Return the texts of the chunks with their arrival, once they are known to be the file.

@@ -77,6 +77,11 @@ class Viewer:
                 raise BenchmarkFailed(f"{self.project_id} got {frame[1]}")
         return None
 
+    def of_type(self, type_: str) -> list[dict[str, Any]]:
+        """Return every frame of this type so far."""
+        start = f'{{"type":"{type_}"'
+        return [orjson.loads(raw) for _, raw in self.frames if raw.startswith(start)]
+
     async def close(self) -> None:
         await self._socket.close()
         await asyncio.wait([self._reader])
@@ -116,13 +121,14 @@ async def stored_text(session: aiohttp.ClientSession, project_id: str) -> str:
 async def wait_until_asleep(session: aiohttp.ClientSession) -> None:
     """Return when no actor is in memory any more."""
     deadline = time.monotonic() + ASLEEP_SECONDS
-    while (status := await _status(session))["liveActors"]:
+    while (status := await service_status(session))["liveActors"]:
         if time.monotonic() > deadline:
             raise BenchmarkFailed(f"actors do not go to sleep: {status}")
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _status(session: aiohttp.ClientSession) -> dict[str, Any]:
+async def service_status(session: aiohttp.ClientSession) -> dict[str, Any]:
+    """Return what the service says of itself."""
     async with session.get("/api/status") as answer:
         status: dict[str, Any] = orjson.loads(await answer.read())
         return status

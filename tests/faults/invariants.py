@@ -22,7 +22,7 @@ from tests.faults.model import Asked
 from tests.faults.story import Story
 from tests.faults.violation import Violation
 from tests.faults.watcher import Stretch, Watcher
-from tests.support.fold import Frame, differences, shown
+from tests.support.fold import Frame, differences
 
 #: Events that may be shown and then be lost in a crash, for the actor publishes them at once.
 UNSAVED = ("file_start", "file_chunk", "sandbox_log", "model_warning")
@@ -75,9 +75,9 @@ def check_viewer(watcher: Watcher, journal: Sequence[Row]) -> None:
 def check_snapshot(name: str, stretch: Stretch, journal: Sequence[Row]) -> None:
     """A snapshot is what the journal says up to its number, short of the open file's text."""
     assert stretch.snapshot is not None
-    told = {**stretch.snapshot["data"], "openFile": None}
-    expected = {**shown(fold(journal, stretch.start)), "openFile": None}
-    if wrong := differences(expected, told):
+    wrong = differences(fold(journal, stretch.start), stretch.snapshot["data"])
+    wrong.pop("openFile", None)
+    if wrong:
         raise Violation(f"{name} was shown a snapshot that the journal does not bear out", wrong)
 
 
@@ -129,7 +129,7 @@ def fold(journal: Sequence[Row], up_to: int | None = None) -> ProjectState:
 
 def check_state(name: str, state: ProjectState, told: Mapping[str, Any]) -> None:
     """A state that was folded is the one that the API reports."""
-    if wrong := differences(shown(state), told):
+    if wrong := differences(state, told):
         raise Violation(f"{name} is not what the API reports (folded, reported)", wrong)
 
 

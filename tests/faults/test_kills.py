@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
-import signal
 import socket
 from itertools import pairwise
 from typing import Any
@@ -17,8 +17,11 @@ import pytest
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import WAIT_SECONDS, Frame, Service, ServiceFactory, Viewer
 
+ORPHANED_SECONDS = 10.0  # the contract: by then no process is left without its service
 ANCESTRY = ["project actor", "nursery", "supervisor", "admin", "guard"]
-SITE = {"index.html": "<h1>Hello</h1>\n", "app.js": "console.log(1);\n"}
+LINES = [f"console.log({number}); // line {number} of the app\n" for number in range(60)]
+APP, UNTIL_30 = "".join(LINES), "".join(LINES[:31])
+SITE = {"index.html": "<h1>Hello</h1>\n", "app.js": APP}
 
 
 async def status(service: Service) -> dict[str, Any]:
@@ -34,14 +37,28 @@ async def file_text(service: Service, project_id: str, path: str) -> str:
         return await got.text()
 
 
-async def generating(viewer: Viewer, model: ScriptedOpenRouter) -> Any:
-    """Begin a run and stop it in the middle of the second file; returns the gate."""
+async def generating(viewer: Viewer, service: Service, model: ScriptedOpenRouter) -> Any:
+    """Begin a run and stop it in the middle of the second file; returns the gate.
+
+    What viewers have seen of the file is then in PostgreSQL, so that no kill can take it back.
+    """
     model.add_phase("Base", SITE, last=True)
-    gate = model.hold("console")
+    gate = model.hold(LINES[30])
     await viewer.expect("snapshot")
     await viewer.send({"type": "generate", "description": "an app"})
-    await viewer.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
+    await viewer.until(lambda f: f["data"].get("chunk", "").endswith(LINES[30]))
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await saved_text(service, viewer.project_id) != UNTIL_30:
+            pass
     return gate
+
+
+async def saved_text(service: Service, project_id: str) -> str:
+    """The open file's text as the journal has it: a new viewer's snapshot is read from there."""
+    viewer = Viewer(service, project_id)
+    async with viewer.connected():
+        open_file = (await viewer.expect("snapshot"))["data"]["openFile"]
+    return open_file["text"] if open_file else ""
 
 
 async def finished(viewer: Viewer, service: Service, model: ScriptedOpenRouter) -> None:
@@ -49,9 +66,36 @@ async def finished(viewer: Viewer, service: Service, model: ScriptedOpenRouter) 
     await viewer.expect("generation_complete")
     for path, text in SITE.items():
         assert await file_text(service, viewer.project_id, path) == text
-    assert len(model.received("plan")) == 1
-    assert model.received("implement")[-1].brief.paths_to_write == ("app.js",)
+    check_continued(model)
     check_order(viewer.frames)
+    check_text(viewer.frames)
+
+
+def check_continued(model: ScriptedOpenRouter) -> None:
+    """Nothing was asked for twice: the file that was open was gone on with."""
+    assert len(model.received("plan")) == 1
+    first, last = model.received("implement")
+    assert (first.brief.unfinished_path, last.brief.unfinished_path) == ("", "app.js")
+    assert last.brief.paths_to_write == ("app.js",)
+    assert UNTIL_30.endswith(last.brief.seam)
+
+
+def check_text(frames: list[Frame]) -> None:
+    """No viewer ever had a line of app.js doubled, missing or out of place."""
+    text = ""
+    for frame in frames:
+        data = frame["data"]
+        match frame["type"]:
+            case "snapshot":
+                text = data["openFile"]["text"] if data["openFile"] else ""
+            case "file_start":
+                text = ""
+            case "file_chunk" if data["path"] == "app.js":
+                text += data["chunk"]
+                assert APP.startswith(text)
+            case "file_restored":
+                raise AssertionError("the file was given up")
+    assert text == APP
 
 
 def check_order(frames: list[Frame]) -> None:
@@ -77,12 +121,12 @@ async def service(services: ServiceFactory, openrouter: ScriptedOpenRouter) -> S
 
 
 @pytest.mark.parametrize("generation", ANCESTRY)
-async def test_a_kill_during_a_file_costs_at_most_that_file(
+async def test_a_kill_during_a_file_costs_nothing_that_was_saved_of_it(
     service: Service, openrouter: ScriptedOpenRouter, generation: str
 ) -> None:
     viewer = Viewer(service, "p1")
     async with viewer.connected():
-        gate = await generating(viewer, openrouter)
+        gate = await generating(viewer, service, openrouter)
         project = victim = psutil.Process((await status(service))["pids"]["p1"])
         for _ in range(ANCESTRY.index(generation)):
             victim = parent(victim)
@@ -94,14 +138,52 @@ async def test_a_kill_during_a_file_costs_at_most_that_file(
     await service.wait_until_gone()
 
 
-async def test_a_killed_gateway_leaves_no_process_and_the_next_start_goes_on(
-    service: Service, services: ServiceFactory, openrouter: ScriptedOpenRouter
+async def test_three_crashes_end_the_run_with_a_reason_and_the_work_intact(
+    service: Service, openrouter: ScriptedOpenRouter
+) -> None:
+    viewer, other = Viewer(service, "p1"), Viewer(service, "p2")
+    async with viewer.connected(), other.connected():
+        gate = await generating(viewer, service, openrouter)
+        others_gate = openrouter.hold("console", project="another")
+        await other.send({"type": "generate", "description": "another app"})
+        await others_gate.reached.happened()
+        others_pid = (await status(service))["pids"]["p2"]
+        for number in range(3):
+            if number:
+                await viewer.expect("run_resumed")
+                await gate.reached.happened()
+            victim = psutil.Process((await status(service))["pids"]["p1"])
+            gate = openrouter.hold("console", project="an app")
+            victim.kill()
+            await asyncio.to_thread(victim.wait, WAIT_SECONDS)
+        error = await viewer.expect("error")
+        assert error["data"]["code"] == "actor_crashed"
+        reason, *lines = error["data"]["message"].splitlines()
+        assert "3 times" in reason
+        assert any("INFO p1: epoch" in line for line in lines)
+        await viewer.expect("state_change", state="error")
+        gate.release()  # nobody has reached it
+        others_gate.release()
+        await other.expect("generation_complete")
+        assert (await status(service))["pids"]["p2"] == others_pid
+        assert await file_text(service, "p1", "index.html") == SITE["index.html"]
+        openrouter.add_phase("Again", SITE, last=True)
+        await viewer.send({"type": "generate", "description": "an app, again"})
+        await viewer.expect("generation_complete")
+
+
+@pytest.mark.parametrize("victims", ["gateway", "every process"])
+async def test_a_killed_service_leaves_no_process_and_the_next_start_goes_on(
+    service: Service, services: ServiceFactory, openrouter: ScriptedOpenRouter, victims: str
 ) -> None:
     viewer = Viewer(service, "p1")
     async with viewer.connected():
-        gate = await generating(viewer, openrouter)
-        os.kill(service.pid, signal.SIGKILL)
-        await service.wait_until_gone()
+        gate = await generating(viewer, service, openrouter)
+        for process in service.processes():  # with the database, as the end of a machine
+            if victims == "every process" or process.pid == service.pid:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        await service.wait_until_gone(ORPHANED_SECONDS)
         gate.release()
     again = await services.start(service.state_dir, **openrouter.environment)
     viewer = Viewer(again, "p1")
@@ -110,8 +192,7 @@ async def test_a_killed_gateway_leaves_no_process_and_the_next_start_goes_on(
         await viewer.expect("generation_complete")
     for path, text in SITE.items():
         assert await file_text(again, "p1", path) == text
-    assert len(openrouter.received("plan")) == 1
-    assert openrouter.received("implement")[-1].brief.paths_to_write == ("app.js",)
+    check_continued(openrouter)
     assert await again.stop() == 0
 
 

@@ -20,6 +20,7 @@ from tests.support.service import WAIT_SECONDS, Service, ServiceFactory, Viewer
 SITE = {"index.html": "<h1>Hello</h1>\n", "app.js": "console.log(1);\n"}
 SHUTDOWN_SECONDS = "4"  # of which the gateway keeps a part for itself
 COMMANDS_AT_ONCE = 25
+ACTOR, NURSERY, SUPERVISOR = range(3)  # generations, as `hangs_for_good` counts them
 
 
 async def call(service: Service, method: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -95,6 +96,36 @@ async def test_an_actor_that_stands_still_holds_up_nobody_else(
     assert {(status, answer["error"]["code"]) for status, answer in answers} == {
         (409, "nothing_running")
     }
+
+
+async def hangs_for_good(service: Service, model: ScriptedOpenRouter, ancestor: int) -> None:
+    """Stop the project's actor, or an ancestor of it, during a run; nobody lets it go on."""
+    project_id = f"p{ancestor}"
+    viewer = Viewer(service, project_id)
+    async with viewer.connected():
+        gate = model.hold("console", project=project_id)
+        await viewer.send({"type": "generate", "description": f"an app for {project_id}"})
+        await gate.reached.happened()
+        actor = await process_of(service, project_id)
+        victim = [actor, *actor.parents()][ancestor]
+        victim.suspend()
+        await asyncio.to_thread(victim.wait, WAIT_SECONDS)
+        gate.release()
+        await viewer.expect("run_resumed")
+        await viewer.expect("generation_complete")
+    assert len([r for r in model.received("plan") if project_id in r.prompt]) == 1
+    assert await service.stop() == 0
+    await service.wait_until_gone()
+
+
+async def test_a_process_that_hangs_for_good_is_replaced_and_the_run_goes_on(
+    services: ServiceFactory, openrouter: ScriptedOpenRouter
+) -> None:
+    openrouter.add_phase("Base", SITE, last=True)
+    async with asyncio.TaskGroup() as group:  # each waits for the watchdog
+        for ancestor in (ACTOR, NURSERY, SUPERVISOR):
+            service = await services.start(**openrouter.environment)
+            group.create_task(hangs_for_good(service, openrouter, ancestor))
 
 
 @pytest.mark.parametrize("way", ["SIGTERM", "codegen shutdown"])

@@ -76,6 +76,21 @@ async def test_what_is_queued_runs_afterwards_and_continues_from_the_files(world
     assert "first" in world.model.requests[-1].prompt
 
 
+async def test_a_run_of_a_later_life_tells_of_the_files_of_all_lives_in_its_end(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.add_phase("More", MORE, last=True)
+    await world.live()
+    await world.generate("first")
+    await world.sink.expect("generation_complete")
+    await world.die()
+    await world.live()
+    await world.generate("second")
+    complete = await world.sink.expect("generation_complete", 2)
+    assert complete["data"]["files"] == sorted(SITE | MORE)
+
+
 async def test_cancel_during_a_file_keeps_the_finished_files_and_drops_the_open_one(
     world: World,
 ) -> None:
@@ -86,7 +101,12 @@ async def test_cancel_during_a_file_keeps_the_finished_files_and_drops_the_open_
     await world.sink.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
     assert isinstance(await world.request(m.CancelGeneration), m.Done)
     types = world.sink.types()
-    assert types[-3:] == ["file_restored", "generation_cancelled", "state_change"]
+    assert types[-4:] == [
+        "file_restored",
+        "command_answered",
+        "generation_cancelled",
+        "state_change",
+    ]
     assert world.sink.frames[-1]["data"] == {"state": "idle"}
     assert "generation_complete" not in types
     assert await world.files() == {"index.html": SITE["index.html"]}
@@ -119,7 +139,12 @@ async def test_cancel_with_nothing_running_is_refused_and_with_a_queue_drops_it(
     assert answer.code == "nothing_running"
     await world.generate()
     assert isinstance(await world.request(m.CancelGeneration), m.Done)
-    assert world.sink.types() == ["command_queued", "command_dropped"]
+    assert world.sink.types() == [
+        "command_answered",
+        "command_queued",
+        "command_dropped",
+        "command_answered",
+    ]
 
 
 async def test_replace_stops_the_run_and_goes_first(world: World) -> None:
@@ -409,20 +434,54 @@ async def test_a_stop_for_shutdown_keeps_the_run_open_and_the_next_life_goes_on(
     assert seqs == list(range(1, len(seqs) + 1))  # an orderly end skips no number
 
 
+DIED = m.CrashReport(sentence="It died three times.", pids=(77, 78, 79))
+
+
 async def test_a_project_that_died_too_often_ends_its_run_with_the_reason(world: World) -> None:
+    world.settings.log_file.parent.mkdir(parents=True)
+    world.settings.log_file.write_text(
+        "2026-11-22 12:00:01,001 INFO    77 actors.agent: p1: epoch 1\n"
+        "2026-11-22 12:00:02,002 ERROR   79 actors.journal: it broke\n"
+        "Traceback (most recent call last):\n"
+        "2026-11-22 12:00:03,003 ERROR   80 actors.agent: another project\n"
+    )
     world.model.add_phase("Base", SITE, last=True)
     gate = world.model.hold("Hello")
     await world.live()
     await world.generate()
     await world.sink.expect("file_start")
     await world.die()
-    await world.live("It died three times.")
+    await world.live(DIED)
     error = await world.sink.expect("error")
-    assert error["data"] == {"message": "It died three times.", "code": "actor_crashed"}
+    assert error["data"]["code"] == "actor_crashed"
+    assert error["data"]["message"].splitlines() == [
+        "It died three times.",
+        "12:00:01 INFO p1: epoch 1",
+        "12:00:02 ERROR it broke",
+    ]
+    await world.sink.until(lambda f: f["data"] == {"state": "error"})
     gate.release()
     world.model.add_phase("Again", SITE, last=True)
     await world.generate()
     await world.sink.expect("generation_complete")
+
+
+async def test_a_queued_command_that_the_project_died_of_is_set_aside(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    await world.live(grants=False)
+    await world.generate("poison", command_id="poison")
+    await world.generate("harmless", command_id="harmless")
+    await world.die()
+    await world.live(DIED)
+    dropped = await world.sink.expect("command_dropped")
+    assert dropped["data"] == {"id": "poison", "reason": "crashed"}
+    started = await world.sink.expect("run_started")
+    assert started["data"]["id"] == "harmless"
+    await world.sink.expect("generation_complete")
+    assert world.sink.types().count("error") == 1
+    repeat = await world.generate("poison", command_id="poison")
+    assert isinstance(repeat, m.Accepted)
+    assert len(world.model.received("plan")) == 1
 
 
 async def test_an_idle_project_is_passivated_and_a_working_one_refuses(world: World) -> None:

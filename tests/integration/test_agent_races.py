@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -14,14 +13,15 @@ from actors import messages as m
 from actors.database import connect
 from actors.effects import Send
 from actors.errors import SandboxUnavailable
-from actors.events import RunState, decode_data
-from actors.generation.pipeline import MAX_SANDBOX_LOSSES
+from actors.events import RunState
+from actors.generation import pipeline
 from actors.roster import Roster, Stage
-from actors.state import OpenFile, ProjectState, apply
+from actors.state import ProjectState
 from actors.store import Store
 from tests.support.agent import MORE, SITE, World
 from tests.support.log import log_line
 from tests.support.openrouter import Answer, Gate
+from tests.support.replay_fold import comparable, fold
 from tests.support.sandbox import MemoryEngine
 
 
@@ -71,18 +71,11 @@ async def test_a_cancel_right_behind_the_grant_stops_the_run(world: World) -> No
     await expect_a_second_run_alone(world)
 
 
-async def test_a_cancel_while_the_end_of_a_file_waits_for_the_journal_keeps_the_file(
-    world: World,
-) -> None:
+async def test_a_cancel_while_the_end_of_a_file_is_committed_keeps_the_file(world: World) -> None:
     gate = await in_the_second_file(world)
-    async with world.commits_held("sandbox_log"):
-        world.log_in_sandbox("a line whose commit the file's end has to wait for")
-        await world.commit_is_held()
+    async with world.commits_held("file_end"):
         gate.release()
-        # The last chunk and the file's end come from the same piece of the model's answer.
-        await world.sink.until(
-            lambda f: f["type"] == "file_chunk" and f["data"]["chunk"].endswith("(1);\n")
-        )
+        await world.commit_is_held()
         cancel = asyncio.ensure_future(world.request(m.CancelGeneration))
     assert isinstance(await cancel, m.Done)
     await world.sink.expect("generation_cancelled")
@@ -132,12 +125,21 @@ async def test_a_model_that_fails_in_a_file_while_the_database_is_away_ends_the_
     assert world.desk.times_told(m.RunEnded) == 2
 
 
-async def test_a_cancel_while_the_database_is_away_ends_the_run_for_good(world: World) -> None:
+async def test_a_cancel_while_the_database_is_away_changes_nothing(world: World) -> None:
     gate = await in_the_second_file(world)
-    async with world.database_away_for_a_call():
-        cancel = asyncio.ensure_future(world.request(m.CancelGeneration))
-    assert isinstance(await cancel, m.Done)
-    assert world.sink.types()[-3:] == ["file_restored", "generation_cancelled", "state_change"]
+    before = world.sink.types()
+    async with world.database_away():
+        answer = await world.request(m.CancelGeneration)
+    assert isinstance(answer, m.Failed)
+    assert answer.code == "storage_unavailable"
+    assert world.sink.types() == before
+    assert isinstance(await world.request(m.CancelGeneration), m.Done)
+    assert world.sink.types()[-4:] == [
+        "file_restored",
+        "command_answered",
+        "generation_cancelled",
+        "state_change",
+    ]
     gate.release()
     await expect_a_second_run_alone(world)
 
@@ -146,7 +148,7 @@ async def test_a_request_before_the_first_claim_is_told_that_the_database_is_awa
     world: World,
 ) -> None:
     world.model.add_phase("Base", SITE, last=True)
-    with log_line("actors.agent", "cannot be loaded") as waits:
+    with log_line("actors.outage", "Waiting for it") as waits:
         async with world.database_away():
             life = asyncio.create_task(world.live())
             await waits.logged()
@@ -164,7 +166,7 @@ async def test_a_request_before_the_first_claim_is_told_that_the_database_is_awa
 
 
 async def test_an_agent_that_could_not_claim_its_project_leaves_at_once(world: World) -> None:
-    with log_line("actors.agent", "cannot be loaded") as waits:
+    with log_line("actors.outage", "Waiting for it") as waits:
         async with world.database_away():
             life = asyncio.create_task(world.live())
             await waits.logged()
@@ -184,18 +186,8 @@ async def journalled(world: World) -> ProjectState:
         rows = await connection.fetch("SELECT seq, type, data FROM events ORDER BY seq")
     finally:
         await connection.close()
-    state = ProjectState(project_id="p1")
-    for row in rows:
-        apply(state, decode_data(row["type"], orjson.loads(row["data"])), row["seq"])
-    return comparable(state)
-
-
-def comparable(state: ProjectState) -> ProjectState:
-    """The state with the open file's text in one piece: how it was cut does not matter."""
-    state = deepcopy(state)
-    if state.open_file is not None:
-        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
-    return state
+    frames = ({**row, "data": orjson.loads(row["data"])} for row in rows)
+    return fold("p1", frames)
 
 
 async def claimed(world: World) -> ProjectState:
@@ -343,8 +335,9 @@ async def test_a_sandbox_that_could_not_start_is_started_by_the_next_run(
 
 @pytest.mark.parametrize("losses", [["install"], ["serve"], ["install", "serve", "serve"]])
 async def test_a_sandbox_that_is_lost_during_a_run_is_made_anew_and_the_run_goes_on(
-    world: World, engine: MemoryEngine, losses: list[str]
+    world: World, engine: MemoryEngine, losses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pipeline, "SANDBOX_RETRY_SECONDS", (0.0, 0.0, 0.0))
     world.model.add_phase("Base", SITE | {"package.json": "{}\n"}, last=True)
     engine.losses = list(losses)
     await world.live()
@@ -358,10 +351,11 @@ async def test_a_sandbox_that_is_lost_during_a_run_is_made_anew_and_the_run_goes
 
 
 async def test_a_sandbox_that_is_lost_again_and_again_ends_the_run(
-    world: World, engine: MemoryEngine
+    world: World, engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pipeline, "SANDBOX_RETRY_SECONDS", (0.0, 0.0))
     world.model.add_phase("Base", SITE, last=True)
-    engine.losses = ["serve"] * (MAX_SANDBOX_LOSSES + 1)
+    engine.losses = ["serve"] * 3
     await world.live()
     await world.generate("first")
     error = await world.sink.expect("error")

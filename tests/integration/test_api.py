@@ -244,6 +244,17 @@ async def test_events_are_the_frames_that_viewers_see(gateway: Gateway, owner: O
     assert (await error_of(bad))[:2] == (400, "invalid_input")
 
 
+async def test_events_that_are_not_kept_any_more_are_gone(
+    gateway: Gateway, database_url: str
+) -> None:
+    owner = await Owner(database_url, PROJECT, kept_events=1).claim()
+    await owner.write(ev.SandboxLog(stream="stdout", line="old"))
+    await owner.write(ev.GenerationComplete(files=(), phases=1))
+    gone = await gateway.http.get(f"/api/projects/{PROJECT}/events")
+    assert (await error_of(gone))[:2] == (410, "cursor_too_old")
+    await owner.store.close()
+
+
 # --- commands ----------------------------------------------------------------------------------
 
 

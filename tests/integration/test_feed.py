@@ -120,6 +120,9 @@ async def test_a_frame_of_many_megabytes_passes(hub: Hub, path: Path) -> None:
         HELLO + b"E one {}\n",
         HELLO + b"D\n",
         HELLO + b"H {}\n",
+        HELLO + b"S\n",
+        HELLO + b"S []\n",
+        HELLO + b'S {"message":7}\n',
         b"x" * 5000,
         HELLO + b"E 1 " + b"x" * 5000,
     ],
@@ -141,6 +144,27 @@ async def test_a_connection_that_breaks_the_rules_is_closed(
         healthy.write(b'H {"project":"other","epoch":1,"durable":0}\n' + line(1))
         await watcher.until_seq(1)
         await watcher.leave()
+
+
+async def test_what_an_actor_says_of_postgresql_reaches_the_viewers(hub: Hub, path: Path) -> None:
+    watcher = Watcher(hub, PROJECT)
+    await watcher.until_count(2)
+    async with connection(path) as writer:
+        writer.write(HELLO + line(1) + b'S {"message":"It is full."}\n' + b"S {}\n" + line(2))
+        writer.write(b'S {"message":"Again."}\n')
+        await watcher.until(lambda frames: frames[-1]["data"] == {"message": "Again."})
+        writer.write(b"S {}\n" + line(3))
+        await watcher.until_seq(3)
+        await watcher.leave()
+    # away and back at once is not worth a word
+    assert watcher.types[2:] == [
+        "sandbox_log",
+        "sandbox_log",
+        "storage_unavailable",
+        "storage_restored",
+        "sandbox_log",
+    ]
+    assert watcher.seqs[2:] == [1, 2, 2, 2, 3]
 
 
 async def test_the_end_of_a_connection_is_the_end_of_the_feed(hub: Hub, path: Path) -> None:

@@ -133,6 +133,29 @@ async def test_a_lost_connection_is_made_again_and_goes_on_after_what_was_droppe
         assert len(gateway.connections) == 2
 
 
+async def test_a_gateway_that_connects_while_postgresql_is_away_is_told(
+    feed: Feed, path: Path
+) -> None:
+    async with DeafGateway(path) as gateway:
+        await feed.open(0)
+        first = await gateway.connection(1)
+        await first.readline()
+        feed.storage_away('PostgreSQL is "full".\n')
+        said = b'S {"message":"PostgreSQL is \\"full\\".\\n"}\n'
+        assert await first.readline() == said
+        gateway.connections[0][1].close()
+        second = await gateway.connection(2)
+        assert (await second.readline()).startswith(b"H ")
+        assert await second.readline() == said
+        feed.storage_back()
+        assert await second.readline() == b"S {}\n"
+        gateway.connections[1][1].close()
+        third = await gateway.connection(3)
+        assert (await third.readline()).startswith(b"H ")
+        publish(feed, 1)
+        assert (await third.readline()).startswith(b"E ")
+
+
 async def test_a_gateway_that_is_replaced_gets_one_connection_with_the_newest_numbers(
     feed: Feed, path: Path
 ) -> None:

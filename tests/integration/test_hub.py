@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 
 import pytest
 
 from actors import events as ev
-from actors.errors import StorageUnavailable
 from actors.events import RunState
 from actors.reader import Reader
 from actors.state import ProjectState
@@ -17,6 +15,7 @@ from gateway import ring, viewer
 from gateway.hub import Hub
 from gateway.viewer import UNREADABLE_CURSOR, parse_since
 from tests.support.gateway import Owner, Watcher, publish, source_of
+from tests.support.wait import wait_until
 
 PROJECT = "p1"
 
@@ -166,6 +165,20 @@ async def test_who_missed_too_much_is_given_a_resync(
     await watcher.leave()
     assert watcher.seqs == [0, *range(1, 9), 8, 20]
     assert watcher.frames[-1]["data"]["resync"] is True
+
+
+async def test_who_comes_with_a_cursor_before_the_journals_beginning_is_given_a_resync(
+    hub: Hub, database_url: str
+) -> None:
+    owner = await Owner(database_url, PROJECT, kept_events=3).claim()
+    await owner.write(*logs(1, 20))
+    await owner.write(ev.GenerationComplete(files=(), phases=1))
+    watcher = Watcher(hub, PROJECT, since=5)
+    await watcher.until(lambda frames: frames[-1:] != [] and frames[-1]["type"] == "snapshot")
+    await watcher.leave()
+    assert watcher.seqs[-1] == 21
+    assert watcher.frames[-1]["data"]["resync"] is True
+    await owner.store.close()
 
 
 @pytest.mark.parametrize(
@@ -331,6 +344,26 @@ async def test_what_a_feed_left_out_is_read_from_the_journal(hub: Hub, owner: Ow
     assert watcher.seqs == [0, 0, 1, 2, 3, 4]
 
 
+async def test_what_was_recorded_while_the_feed_was_away_is_read_as_soon_as_it_is_saved(
+    hub: Hub, owner: Owner
+) -> None:
+    first = hub.attach(PROJECT, epoch=1, durable=0)
+    watcher = Watcher(hub, PROJECT)
+    await watcher.until_count(2)
+    first.detach()
+    unsaved = owner.number(*logs(1, 2))
+    again = hub.attach(PROJECT, epoch=1, durable=0)
+    await watcher.viewer.reply("done", {})  # comes after whatever is read now
+    await watcher.until(lambda frames: frames[-1]["type"] == "done")
+    await owner.save(unsaved)
+    again.mark_durable(2)
+    await watcher.until_seq(2)
+    publish(again, await owner.write(*logs(3, 3)))
+    await watcher.until_seq(3)
+    await watcher.leave()
+    assert watcher.seqs == [0, 0, 0, 1, 2, 3]
+
+
 async def test_a_viewer_waits_for_the_journal_where_the_ring_has_overflowed(
     hub: Hub, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,7 +410,161 @@ async def test_only_viewers_of_an_actor_that_died_read_the_journal_again(
     assert reader.states == reads
 
 
-# --- deleted projects, unreachable database, replies -------------------------------------------
+# --- PostgreSQL away ---------------------------------------------------------------------------
+
+
+def notices(watcher: Watcher) -> list[tuple[str, int]]:
+    return [
+        (frame["type"].removeprefix("storage_"), frame["seq"])
+        for frame in watcher.frames
+        if frame["type"].startswith("storage_")
+    ]
+
+
+async def told(watcher: Watcher, *types: str) -> None:
+    """Wait until these notices and no others have been sent."""
+    await watcher.until(lambda _: len(notices(watcher)) >= len(types))
+    assert [type_ for type_, _ in notices(watcher)] == list(types)
+
+
+async def test_viewers_are_told_of_an_outage_after_the_frames_before_it_and_of_its_end(
+    hub: Hub, owner: Owner
+) -> None:
+    feed = hub.attach(PROJECT, epoch=1, durable=0)
+    quick, slow = Watcher(hub, PROJECT), Watcher(hub, PROJECT)
+    await quick.until_count(2)
+    await slow.until_count(2)
+    slow.gate.clear()
+    publish(feed, await owner.write(*logs(1, 3)))
+    feed.tell_storage("It is full.")
+    await told(quick, "unavailable")
+    slow.gate.set()
+    await told(slow, "unavailable")
+    feed.tell_storage(None)
+    await told(quick, "unavailable", "restored")
+    await told(slow, "unavailable", "restored")
+    publish(feed, await owner.write(*logs(4, 4)))
+    for watcher in (quick, slow):
+        await watcher.until_seq(4)
+        await watcher.leave()
+        assert watcher.seqs == [0, 0, 1, 2, 3, 3, 3, 4]
+        assert watcher.frames[5]["data"] == {"message": "It is full."}
+        assert watcher.frames[6]["data"] == {}
+
+
+async def test_who_comes_during_an_outage_is_told_first(hub: Hub, owner: Owner) -> None:
+    feed = hub.attach(PROJECT, epoch=1, durable=0)
+    publish(feed, await owner.write(*logs(1, 2)))
+    feed.mark_durable(2)
+    feed.tell_storage("It is full.")  # and can be read all the same
+    watcher = Watcher(hub, PROJECT, since=1)
+    await watcher.until_seq(2)
+    feed.tell_storage(None)
+    await told(watcher, "unavailable", "restored")
+    await watcher.leave()
+    assert watcher.types == [
+        "storage_unavailable",
+        "state_change",
+        "sandbox_log",
+        "storage_restored",
+    ]
+    assert watcher.seqs == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("successor_says", [True, False])
+async def test_an_actor_that_dies_during_an_outage_leaves_it_to_its_successor_to_say_so(
+    hub: Hub, owner: Owner, successor_says: bool
+) -> None:
+    feed = hub.attach(PROJECT, epoch=1, durable=0)
+    watcher = Watcher(hub, PROJECT)
+    await watcher.until_count(2)
+    feed.tell_storage("It is full.")
+    await told(watcher, "unavailable")
+    feed.detach()
+    successor = hub.attach(PROJECT, epoch=2, durable=0)
+    if successor_says:
+        successor.tell_storage("It is full.")
+    publish(successor, await owner.write(*logs(1, 1)))
+    await watcher.until_seq(1)
+    assert notices(watcher)[1:] == ([] if successor_says else [("restored", 0)])
+    feed.tell_storage("Nobody listens.")
+    successor.tell_storage(None)
+    await told(watcher, "unavailable", "restored")
+    await watcher.leave()
+
+
+class AbsentReader(Reader):
+    """A reader whose database is away until it is told where it is."""
+
+    def __init__(self) -> None:
+        super().__init__("postgresql://nobody@/nothing?host=/nonexistent")
+        self.tries = 0
+
+    async def state(self, project_id: str) -> ProjectState | None:
+        self.tries += 1
+        return await super().state(project_id)
+
+    async def come_back(self, database_url: str) -> None:
+        await self.close()
+        self._database_url = database_url
+
+
+@pytest.fixture
+async def absent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AbsentReader]:
+    monkeypatch.setattr(viewer, "JOIN_RETRY_SECONDS", (0.001,))
+    reader = AbsentReader()
+    yield reader
+    await reader.close()
+
+
+async def test_a_viewer_keeps_trying_to_read_is_told_once_and_gets_its_answers(
+    absent: AbsentReader, owner: Owner, database_url: str
+) -> None:
+    await owner.write(*logs(1, 2))
+    watcher = Watcher(Hub(source_of(absent)), PROJECT, since=1)
+    await told(watcher, "unavailable")
+    await wait_until(lambda: absent.tries >= 5)
+    for number in range(3):
+        await watcher.viewer.reply("error", {"id": number})
+    await watcher.until_count(4)
+    assert watcher.types == ["storage_unavailable", "error", "error", "error"]
+    assert "cannot be reached" in watcher.frames[0]["data"]["message"]
+    await absent.come_back(database_url)
+    await told(watcher, "unavailable", "restored")
+    await watcher.leave()
+    assert watcher.types[4:] == ["state_change", "sandbox_log", "storage_restored"]
+    assert watcher.seqs == [1, 1, 1, 1, 1, 2, 2]
+
+
+async def test_a_viewer_that_both_its_actor_and_its_reading_tell_hears_it_once(
+    absent: AbsentReader, owner: Owner, database_url: str
+) -> None:
+    hub = Hub(source_of(absent))
+    watcher = Watcher(hub, PROJECT)
+    await told(watcher, "unavailable")
+    feed = hub.attach(PROJECT, epoch=owner.epoch, durable=0)
+    feed.tell_storage("The actor says so, too.")
+    await absent.come_back(database_url)
+    await watcher.until(lambda frames: frames[-1]["type"] == "snapshot")
+    feed.tell_storage(None)
+    await told(watcher, "unavailable", "restored")
+    await watcher.leave()
+
+
+async def test_a_client_that_leaves_while_its_viewer_waits_for_the_database_ends_it(
+    absent: AbsentReader,
+) -> None:
+    hub = Hub(source_of(absent))
+    watcher = Watcher(hub, PROJECT)
+    await told(watcher, "unavailable")
+    tasks = asyncio.all_tasks()
+    await watcher.leave()
+    assert watcher.task.cancelled()
+    assert all(task.done() for task in tasks if "viewer of" in task.get_name())
+    assert hub.viewers == 0
+
+
+# --- deleted projects, replies -----------------------------------------------------------------
 
 
 async def test_viewers_of_a_deleted_project_see_an_empty_one_and_then_the_next(
@@ -398,19 +585,6 @@ async def test_viewers_of_a_deleted_project_see_an_empty_one_and_then_the_next(
     await heir.store.close()
     await watcher.leave()
     assert watcher.types[-1] == "sandbox_log"
-
-
-async def test_an_unreachable_database_is_tried_again_and_then_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(viewer, "JOIN_RETRY_SECONDS", (0.0, 0.0))
-    reader = Reader("postgresql://nobody@/nothing?host=/nonexistent")
-    watcher = Watcher(Hub(source_of(reader)), PROJECT)
-    with pytest.raises(StorageUnavailable):
-        await watcher.task
-    await watcher.leave()
-    await reader.close()
-    assert watcher.frames == []
 
 
 async def test_a_reply_goes_to_its_viewer_alone_and_carries_the_cursor(
@@ -473,50 +647,3 @@ async def test_channels_without_viewers_and_feeds_are_dropped(hub: Hub) -> None:
     feed.detach()
     assert (hub.viewers, hub.live_feeds) == (0, 0)
     assert hub._channels == {}
-
-
-# --- anything at all ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(8))
-async def test_any_interleaving_gives_every_viewer_every_number_once(
-    hub: Hub, owner: Owner, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
-    monkeypatch.setattr(viewer, "MAX_QUEUED_FRAMES", 6)
-    monkeypatch.setattr(viewer, "REPLAY_PAGE_EVENTS", 5)
-    dice = random.Random(seed)  # reproducible, nothing secret
-    feed = hub.attach(PROJECT, epoch=owner.epoch, durable=0)
-    watchers = [Watcher(hub, PROJECT)]
-    unsaved = owner.number()
-    for _ in range(150):
-        match dice.choice(["say", "say", "say", "save", "join", "stop", "go", "turn", "drop"]):
-            case "say":
-                entries = owner.number(*logs(1, dice.randint(1, 4)))
-                unsaved += entries
-                publish(feed, entries)
-            case "save" if unsaved:
-                await owner.save(unsaved)
-                feed.mark_durable(unsaved[-1].seq)
-                unsaved = []
-            case "join" if len(watchers) < 6:
-                since = dice.choice([None, 0, owner.state.last_seq - len(unsaved)])
-                watchers.append(Watcher(hub, PROJECT, since))
-            case "stop":
-                dice.choice(watchers).gate.clear()
-            case "go":
-                dice.choice(watchers).gate.set()
-            case "turn":
-                await asyncio.sleep(0)
-            case "drop" if not unsaved:
-                feed.detach()
-                feed = hub.attach(PROJECT, epoch=owner.epoch, durable=owner.state.last_seq)
-    last = [*unsaved, *owner.number(*logs(0, 0))]
-    await owner.save(last)
-    publish(feed, last[-1:])
-    for watcher in watchers:
-        watcher.gate.set()
-        await watcher.until_seq(owner.state.last_seq)
-        await watcher.leave()
-        events = [frame["seq"] for frame in watcher.frames if frame["type"] == "sandbox_log"]
-        start = watcher.frames[1]["seq"] if watcher.types[1] == "snapshot" else watcher.seqs[0]
-        assert events == list(range(start + 1, owner.state.last_seq + 1))

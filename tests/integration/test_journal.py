@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,26 @@ import asyncpg
 import pytest
 
 from actors import events as ev
-from actors.database import connect
-from actors.errors import Fenced
-from actors.events import RunState, decode_data
+from actors.database import CONNECT_OPTIONS, connect
+from actors.errors import Fenced, StorageUnavailable
+from actors.events import RunState
 from actors.feed import Feed
 from actors.journal import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_EVENTS, UNCLEAN_GAP, Journal
+from actors.outage import Patience
 from actors.postgres import EmbeddedPostgres
-from actors.state import OpenFile, ProjectState, apply
+from actors.reader import Reader
+from actors.state import OpenFile, ProjectState
 from actors.store import Store
 from tests.support.feed import WAIT_SECONDS, FeedSink
 from tests.support.history import history
 from tests.support.log import log_line
-from tests.support.postgres import wait_until_blocked
+from tests.support.postgres import standing_still, wait_until_blocked
+from tests.support.replay_fold import comparable, fold
 
 PROJECT = "p-1"
 MARKER = b'{"type":"marker","data":{},"seq":%d}'
 DESIGNING = ev.StateChange(state=RunState.DESIGNING_PHASE)
+OPENED = (ev.FileStart(path="b"), ev.FileChunk(path="b", chunk="three"))
 
 
 class Owner:
@@ -53,11 +56,13 @@ class Owner:
         claim = await self.store.claim(PROJECT)
         self.feed = Feed(self._feed_path, PROJECT, claim.epoch)
         await self.feed.open(claim.state.last_seq)
+        self.patience = Patience(self.feed.storage_away, self.feed.storage_back)
         self.journal = Journal(
             self.store,
             self.feed,
             claim.state,
             claim.epoch,
+            patience=self.patience,
             on_fenced=self._note_fenced,
             on_broken=self.was_broken.set,
         )
@@ -68,7 +73,8 @@ class Owner:
         self.was_told.set()
 
     async def close(self) -> None:
-        await self.journal.close()
+        with contextlib.suppress(StorageUnavailable):
+            await self.journal.close()
         await self.feed.close()
         await self.store.close()
 
@@ -101,12 +107,14 @@ class World:
         return numbers or []
 
     async def saved_state(self) -> ProjectState:
-        """What the next owner would find."""
-        store = Store(self.database_url)
+        """What a viewer who comes now is shown."""
+        reader = Reader(self.database_url)
         try:
-            return comparable((await store.claim(PROJECT)).state)
+            state = await reader.state(PROJECT)
         finally:
-            await store.close()
+            await reader.close()
+        assert state is not None
+        return comparable(state)
 
     @contextlib.asynccontextmanager
     async def row_held(self) -> AsyncIterator[None]:
@@ -146,22 +154,6 @@ async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
             await owner.close()
 
 
-def comparable(state: ProjectState) -> ProjectState:
-    """The state with the open file's text in one piece: how it was cut does not matter."""
-    state = deepcopy(state)
-    if state.open_file is not None:
-        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
-    return state
-
-
-def fold(frames: list[dict[str, Any]]) -> ProjectState:
-    """The state of somebody who knows the feed alone."""
-    state = ProjectState(project_id=PROJECT)
-    for frame in frames:
-        apply(state, decode_data(frame["type"], frame["data"]), frame["seq"])
-    return comparable(state)
-
-
 def numbers(frames: list[dict[str, Any]]) -> list[int]:
     return [frame["seq"] for frame in frames]
 
@@ -181,7 +173,7 @@ def line(text: str) -> ev.SandboxLog:
 async def finished(*tasks: asyncio.Task[Any]) -> None:
     """Wait for the end of tasks, however they end."""
     async with asyncio.timeout(WAIT_SECONDS):
-        await asyncio.wait(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # --- what is seen is saved -----------------------------------------------------------------------
@@ -233,6 +225,24 @@ async def test_several_barriers_at_once_are_seen_all_or_none(world: World) -> No
     assert types(await world.published(owner)) == ["generation_complete", "state_change"]
 
 
+async def test_a_batch_of_both_kinds_keeps_its_order_and_is_saved_as_a_whole(world: World) -> None:
+    owner = await world.owner()
+    owner.journal.note(chunk("a", "one "))  # still in its window
+    batch = (chunk("a", "two"), ev.FileEnd(path="a", content="one two"), *OPENED)
+    async with world.row_held():
+        recording = asyncio.create_task(owner.journal.record(*batch))
+        await world.blocked()
+        assert numbers(await world.published(owner)) == [1]
+    assert await recording == 5
+    assert [frame["data"] for frame in await world.published(owner)][1:4] == [
+        {"path": "a", "chunk": "two"},
+        {"path": "a", "content": "one two"},
+        {"path": "b"},
+    ]
+    assert await world.saved() == [3, 4, 5]  # of a finished file nothing but its end is kept
+    assert fold(PROJECT, await world.published(owner)) == await world.saved_state()
+
+
 async def test_too_much_that_is_unsaved_makes_the_recorder_wait_for_the_database(
     world: World,
 ) -> None:
@@ -277,7 +287,7 @@ async def test_a_chunk_that_is_still_in_its_window_precedes_a_barrier(world: Wor
     owner.journal.note(chunk("a", "text"))
     assert await owner.journal.record(ev.FileEnd(path="a", content="text")) == 2
     assert types(await world.published(owner)) == ["file_chunk", "file_end"]
-    assert fold(await world.published(owner)) == await world.saved_state()
+    assert fold(PROJECT, await world.published(owner)) == await world.saved_state()
 
 
 async def test_an_event_between_two_chunks_keeps_its_place(world: World) -> None:
@@ -318,7 +328,7 @@ async def test_what_arrives_while_a_barrier_is_committed_follows_it_without_a_ga
         "3",
         None,
     ]
-    assert fold(frames) == await world.saved_state()
+    assert fold(PROJECT, frames) == await world.saved_state()
 
 
 async def test_recorders_at_once_take_turns_in_the_order_of_their_calls(world: World) -> None:
@@ -338,7 +348,7 @@ async def test_recorders_at_once_take_turns_in_the_order_of_their_calls(world: W
     assert numbers(frames) == list(range(1, 7))
     assert [f["data"]["state"] for f in frames if f["type"] == "state_change"] == states
     assert [f["data"]["line"] for f in frames if f["type"] == "sandbox_log"] == states
-    assert fold(frames) == await world.saved_state()
+    assert fold(PROJECT, frames) == await world.saved_state()
 
 
 async def test_recording_returns_the_number_under_which_the_barrier_is_saved(
@@ -378,7 +388,7 @@ async def test_lines_of_a_log_are_left_out_while_postgresql_does_not_keep_up_and
     assert MAX_UNWRITTEN_EVENTS <= len(lines) < count
     assert types(frames)[-1] == "file_chunk"
     assert numbers(frames) == list(range(1, len(frames) + 1))
-    assert fold(frames) == await world.saved_state()
+    assert fold(PROJECT, frames) == await world.saved_state()
 
 
 async def test_after_a_crash_the_numbers_that_viewers_may_have_seen_are_left_out(
@@ -406,7 +416,7 @@ async def test_cancelling_the_recorder_during_a_commit_loses_nothing(world: Worl
         assert await world.published(owner) == []
     await world.sink.expect("state_change")
     assert await world.saved() == [1, 2]
-    assert fold(await world.published(owner)) == comparable(owner.journal.state)
+    assert fold(PROJECT, await world.published(owner)) == comparable(owner.journal.state)
     assert comparable(owner.journal.state) == await world.saved_state()
 
 
@@ -423,6 +433,22 @@ async def test_settled_means_that_what_a_cancelled_recorder_began_is_saved_and_i
     await settling
     assert await world.saved() == [1]
     assert owner.journal.state.state is RunState.DESIGNING_PHASE
+
+
+async def test_settled_means_that_the_last_chunks_are_in_the_state(world: World) -> None:
+    owner = await world.owner()
+    await owner.journal.record(*OPENED, chunk("b", " four"))
+    await owner.journal.settled()
+    assert owner.journal.state.open_file == OpenFile(path="b", chunks=["three four"])
+    async with world.row_held():
+        recording = asyncio.create_task(owner.journal.record(DESIGNING))
+        await world.blocked()
+        await owner.journal.record(chunk("b", " five"))
+        settling = asyncio.create_task(owner.journal.settled())
+    await settling
+    await recording
+    assert owner.journal.state.open_file is not None
+    assert owner.journal.state.open_file.text == "three four five"
 
 
 async def test_cancelling_a_recorder_that_waits_for_its_turn_loses_nothing(world: World) -> None:
@@ -448,6 +474,9 @@ async def test_the_feed_and_the_database_tell_the_same_story_whatever_is_cancell
     owner = await world.owner()
     pending: list[asyncio.Task[Any]] = []
     for event in history(rng):
+        if not isinstance(event, ev.CommandQueued):  # a run records one thing after another
+            await finished(*pending)
+            await owner.journal.settled()
         recording = asyncio.create_task(owner.journal.record(event))
         await turns(1 + rng.randrange(3))  # it has begun, so it will be recorded
         if rng.random() < 0.3:
@@ -463,8 +492,8 @@ async def test_the_feed_and_the_database_tell_the_same_story_whatever_is_cancell
     await owner.journal.close()
     frames = await world.published(owner)
     assert numbers(frames) == list(range(1, len(frames) + 1))
-    assert fold(frames) == comparable(owner.journal.state)
-    assert fold(frames) == await world.saved_state()
+    assert fold(PROJECT, frames) == comparable(owner.journal.state)
+    assert fold(PROJECT, frames) == await world.saved_state()
 
 
 async def turns(count: int) -> None:
@@ -536,8 +565,8 @@ async def test_an_event_that_cannot_be_encoded_changes_nothing(world: World) -> 
     await owner.journal.record(DESIGNING)
     frames = await world.published(owner)
     assert numbers(frames) == [1]
-    assert fold(frames) == comparable(owner.journal.state)
-    assert fold(frames) == await world.saved_state()
+    assert fold(PROJECT, frames) == comparable(owner.journal.state)
+    assert fold(PROJECT, frames) == await world.saved_state()
 
 
 async def test_without_postgresql_a_recorder_waits_and_goes_on_with_nothing_skipped(
@@ -547,7 +576,7 @@ async def test_without_postgresql_a_recorder_waits_and_goes_on_with_nothing_skip
     await owner.journal.record(DESIGNING)
     await asyncio.to_thread(postgres.stop)
     try:
-        with log_line("actors.journal", "again in") as waiting:
+        with log_line("actors.outage", "Waiting for it") as waiting:
             owner.journal.note(chunk("a", "1"))
             recording = asyncio.create_task(owner.journal.record(ev.DepsInstalled()))
             await waiting.logged()
@@ -555,10 +584,16 @@ async def test_without_postgresql_a_recorder_waits_and_goes_on_with_nothing_skip
             owner.journal.note(line("log"))
             assert types(await world.published(owner)) == ["state_change", "file_chunk"]
             assert not recording.done()
+            assert [bool(said) for said in world.sink.storage] == [True]
+            assert "cannot be reached" in world.sink.storage[0]["message"]
     finally:
         await asyncio.to_thread(postgres.start)
     await recording
     await owner.journal.close()
+    await world.durable(5)
+    assert world.sink.storage[1:] == [{}]
+    kinds = [kind for kind, rest in world.sink.lines if kind == "S" or b"deps_inst" in rest]
+    assert kinds == ["S", "S", "E"]
     frames = await world.published(owner)
     assert types(frames) == [
         "state_change",
@@ -568,7 +603,7 @@ async def test_without_postgresql_a_recorder_waits_and_goes_on_with_nothing_skip
         "sandbox_log",
     ]
     assert numbers(frames) == [1, 2, 3, 4, 5]
-    assert fold(frames) == await world.saved_state()
+    assert fold(PROJECT, frames) == await world.saved_state()
 
 
 async def test_what_was_written_on_its_own_while_postgresql_was_away_is_saved_too(
@@ -577,7 +612,7 @@ async def test_what_was_written_on_its_own_while_postgresql_was_away_is_saved_to
     owner = await world.owner()
     await asyncio.to_thread(postgres.stop)
     try:
-        with log_line("actors.journal", "again in") as waiting:
+        with log_line("actors.outage", "Waiting for it") as waiting:
             owner.journal.note(line("one"))
             await waiting.logged()
             owner.journal.note(line("two"))
@@ -585,6 +620,56 @@ async def test_what_was_written_on_its_own_while_postgresql_was_away_is_saved_to
         await asyncio.to_thread(postgres.start)
     await world.durable(2)
     assert await world.saved() == [1, 2]
+
+
+async def test_a_commit_that_takes_long_is_told_and_so_is_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.outage.SLOW_SECONDS", 0.01)
+    owner = await world.owner()
+    async with world.row_held():
+        recording = asyncio.create_task(owner.journal.record(DESIGNING))
+        await world.sink.until_line("S")
+    await recording
+    await world.sink.until_line("S", 2)
+    assert "has not answered" in world.sink.storage[0]["message"]
+    assert world.sink.storage[1] == {}
+
+
+async def test_a_statement_that_a_stopped_server_swallowed_is_carried_out_once(
+    world: World, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CONNECT_OPTIONS, "command_timeout", 0.2)
+    monkeypatch.setitem(CONNECT_OPTIONS, "timeout", 0.2)
+    owner = await world.owner()
+    with log_line("actors.outage", "Waiting for it") as waiting, standing_still(postgres):
+        recording = asyncio.create_task(owner.journal.record(line("log"), DESIGNING))
+        await waiting.logged()
+    await recording
+    assert await world.saved() == [1, 2]
+    assert numbers(await world.published(owner)) == [1, 2]
+    assert "does not answer" in world.sink.storage[0]["message"]
+
+
+async def test_who_has_to_leave_while_postgresql_is_away_saves_nothing_and_ends(
+    world: World, postgres: EmbeddedPostgres
+) -> None:
+    owner = await world.owner()
+    await owner.journal.record(DESIGNING)
+    with standing_still(postgres):
+        recording = asyncio.create_task(owner.journal.record(ev.DepsInstalled()))
+        owner.journal.note(line("held"))
+        await asyncio.sleep(0)
+        owner.patience.give_up_in(0.05)
+        await finished(recording)
+        assert isinstance(recording.exception(), StorageUnavailable)
+        owner.journal.note(line("log"))
+        with pytest.raises(StorageUnavailable):
+            await owner.journal.close()
+        await owner.store.close()
+    assert not owner.was_broken.is_set()
+    await owner.journal.settled()
+    assert (await world.saved_state()).last_seq in (1, 2)  # the server may have had the statement
 
 
 async def test_close_saves_and_publishes_what_is_unwritten(world: World) -> None:
@@ -595,7 +680,7 @@ async def test_close_saves_and_publishes_what_is_unwritten(world: World) -> None
     assert await world.saved() == [1, 2]
     frames = await world.published(owner)
     assert types(frames) == ["sandbox_log", "file_chunk"]
-    assert fold(frames) == await world.saved_state()
+    assert fold(PROJECT, frames) == await world.saved_state()
 
 
 async def test_close_waits_for_a_barrier_and_saves_what_arrived_meanwhile(world: World) -> None:

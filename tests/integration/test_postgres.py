@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from actors import events as ev
 from actors.database import apply_schema, connect
 from actors.errors import StateDirUnusable, StorageUnavailable
 from actors.postgres import EmbeddedPostgres
-from actors.store import Store
+from actors.postgres_processes import signal_all
+from actors.projections import JournalEntry
+from actors.reader import Reader
+from actors.state import OpenFile, apply
+from actors.store import Store, StoredAnswer
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -32,6 +38,7 @@ import sys
 from pathlib import Path
 from actors.errors import ServiceError
 from actors.postgres import EmbeddedPostgres
+from actors.postgres_processes import signal_all
 server = EmbeddedPostgres(Path(sys.argv[1]))
 try:
     print(server.start(), flush=True)
@@ -245,6 +252,92 @@ def test_a_server_that_outlived_everything_is_stopped_and_its_data_is_there(
     wait_until_gone(pid)
 
 
+def test_a_leftover_server_that_stands_still_is_stopped_in_order(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    child = service(state_dir / "postgres")
+    ask(first_line(child), *WRITE)
+    for number in _guardians(state_dir):
+        os.kill(number, signal.SIGKILL)
+    signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+    child.kill()
+    end(child)
+    assert ask(server.start(), READ) == "42"
+    assert "database system was not properly shut down" not in log_of(state_dir)
+
+
+def test_a_server_that_stands_still_is_stopped_in_order(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    ask(server.start(), *WRITE)
+    signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+    server.stop()
+    assert ask(server.start(), READ) == "42"
+    assert "database system was not properly shut down" not in log_of(state_dir)
+
+
+def test_children_that_stand_still_do_not_keep_a_killed_server_from_coming_back(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    ask(server.start(), *WRITE)
+    pid = postmaster(state_dir / "postgres")
+    signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    while server.is_running:
+        time.sleep(0.01)
+    lifeline = server.lifeline_fd
+    assert ask(server.start(), READ) == "42"
+    assert server.lifeline_fd == lifeline
+
+
+def test_a_server_that_cannot_be_started_again_may_be_later_and_keeps_its_lifeline(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    ask(server.start(), *WRITE)
+    lifeline = server.lifeline_fd
+    os.kill(postmaster(state_dir / "postgres"), signal.SIGKILL)
+    while server.is_running:
+        time.sleep(0.01)
+    version = state_dir / "postgres/data/PG_VERSION"
+    ours = version.read_text()
+    version.write_text("9.6\n")
+    with pytest.raises(StateDirUnusable, match="incompatible with server"):
+        server.start()
+    assert not server.is_running
+    version.write_text(ours)
+    assert ask(server.start(), READ) == "42"
+    assert server.lifeline_fd == lifeline
+
+
+def test_a_start_that_takes_long_is_given_up_when_the_service_stops(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    server.start()
+    server.stop()
+    starting = threading.Thread(target=lambda: _start_and_fail(server))
+    pid_file = state_dir / "postgres/data/postmaster.pid"
+    starting.start()
+    try:
+        while not pid_file.exists():
+            time.sleep(0.001)
+        signal_all(state_dir / "postgres/data", signal.SIGSTOP)
+        server.give_up_start()
+    finally:
+        starting.join()
+    server.stop()
+    assert not server.is_running
+    assert ask(server.start(), "SELECT 1") == "1"
+
+
+def _start_and_fail(server: EmbeddedPostgres) -> None:
+    with contextlib.suppress(StateDirUnusable):
+        server.start()
+
+
+def log_of(state_dir: Path) -> str:
+    return (state_dir / "postgres/postgres.log").read_text()
+
+
 def _guardians(state_dir: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -260,6 +353,7 @@ FORKING_CHILD = """
 import os, signal, sys
 from pathlib import Path
 from actors.postgres import EmbeddedPostgres
+from actors.postgres_processes import signal_all
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 child = os.fork()
@@ -452,6 +546,36 @@ async def test_the_schema_may_be_applied_again_and_by_many_at_once(
     claim = await store.claim("p")
     await apply_schema(empty_database_url)
     assert (await store.claim("p")).epoch > claim.epoch
+    await store.close()
+
+
+async def test_a_database_of_version_1_is_brought_forward_with_all_that_it_holds(
+    empty_database_url: str,
+) -> None:
+    data = Path(__file__).parent.parent / "data"
+    connection = await connect(empty_database_url)
+    for name in ("schema_v1.sql", "project_v1.sql"):
+        await connection.execute((data / name).read_text())
+    assert await connection.fetchval("SELECT version FROM schema_version") == 1
+    await apply_schema(empty_database_url)
+    assert await connection.fetchval("SELECT version FROM schema_version") == 2
+    await connection.close()
+    reader, store = Reader(empty_database_url), Store(empty_database_url)
+    found = await reader.state("old")
+    claim = await store.claim("old")
+    assert claim.state == found
+    assert not claim.was_clean
+    assert claim.state.run is not None
+    assert [command.id for command in claim.state.queue] == ["c2"]
+    assert claim.state.open_file == OpenFile(path="app.js", chunks=["let x"])
+    assert await store.file_contents("old") == {"index.html": "<h1>Hello</h1>"}
+    assert [seq for seq, _, _ in await reader.events_since("old", 0, 10)] == [4, 6, 7, 8]
+    cancelled = ev.CommandAnswered(id="stop", kind="cancel", code=None)
+    apply(claim.state, cancelled, 9)
+    entry = JournalEntry(9, cancelled, ev.encode_data(cancelled))
+    await store.append("old", claim.epoch, [entry], claim.state)
+    assert await store.find_command("old", "stop") == StoredAnswer(kind="cancel", seq=9)
+    await reader.close()
     await store.close()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -13,13 +14,14 @@ import pytest_asyncio
 
 from actors import events as ev
 from actors.database import connect
-from actors.errors import Fenced, InvalidInput, StorageUnavailable
+from actors.errors import CursorTooOld, Fenced, InvalidInput, StorageUnavailable
 from actors.events import RunState, encode_data
-from actors.reader import MAX_CONNECTIONS, Reader
+from actors.postgres import EmbeddedPostgres
+from actors.reader import CONTENTS_AT_ONCE, MAX_CONNECTIONS, Reader
 from actors.state import FileInfo, ProjectState
 from actors.store import Store
 from tests.support.history import history, record
-from tests.support.postgres import wait_until_blocked
+from tests.support.postgres import standing_still, wait_until_blocked
 
 PROJECT = "p-1"
 
@@ -62,23 +64,24 @@ def started(id_: str = "c-1") -> ev.RunStarted:
 
 async def test_an_unknown_project_is_none_everywhere(reader: Reader) -> None:
     assert await reader.state(PROJECT) is None
-    assert await reader.last_seq(PROJECT) is None
     assert await reader.events_since(PROJECT, 0, 10) == []
     assert await reader.files(PROJECT) == {}
     assert await reader.file(PROJECT, "a") is None
+    assert not await reader.has_files(PROJECT)
     assert [item async for item in reader.all_contents(PROJECT)] == []
     assert not await reader.delete_project(PROJECT)
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_the_state_is_what_the_next_owner_claims(
+async def test_the_state_is_what_the_next_owner_claims_and_the_files_beside_it(
     reader: Reader, store: Store, seed: int
 ) -> None:
     await write(store, PROJECT, *history(random.Random(seed)))
     read = await reader.state(PROJECT)
-    assert read == (await store.claim(PROJECT)).state
     assert read is not None
-    assert await reader.last_seq(PROJECT) == read.last_seq
+    claimed = (await store.claim(PROJECT)).state
+    assert (read.files != {}, claimed.files) == (True, {})
+    assert replace(read, files={}) == claimed
     assert await reader.files(PROJECT) == read.files
 
 
@@ -92,6 +95,20 @@ async def test_events_since_pages_through_the_journal_in_order(
     assert await reader.events_since(PROJECT, 3, 4) == expected[3:7]
     assert await reader.events_since(PROJECT, len(events), 4) == []
     assert await reader.events_since(PROJECT, 10**12, 4) == []
+
+
+async def test_events_before_the_beginning_of_a_trimmed_journal_are_not_to_be_had(
+    reader: Reader, database_url: str
+) -> None:
+    store = Store(database_url, kept_events=3)
+    events = [queued(), *(ev.PhaseDesigning(phase_number=n) for n in range(8))]
+    await write(store, PROJECT, *events)
+    await write(store, PROJECT, ev.GenerationComplete(files=(), phases=1))
+    await store.close()
+    assert [seq for seq, _, _ in await reader.events_since(PROJECT, 7, 100)] == [8, 9, 10]
+    for since in (0, 6):
+        with pytest.raises(CursorTooOld):
+            await reader.events_since(PROJECT, since, 100)
 
 
 async def test_a_created_project_is_idle_and_is_created_once(reader: Reader, store: Store) -> None:
@@ -138,6 +155,16 @@ async def test_a_cursor_of_somebody_else_is_refused(reader: Reader, cursor: str)
         await reader.list_projects(cursor, 10)
 
 
+async def test_a_project_has_files_from_its_first_finished_one_on(
+    reader: Reader, store: Store
+) -> None:
+    await write(store, PROJECT, ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="x"))
+    assert not await reader.has_files(PROJECT)
+    await write(store, PROJECT, ev.FileEnd(path="a", content=""))
+    assert await reader.has_files(PROJECT)
+    assert not await reader.has_files("another")
+
+
 async def test_a_file_comes_with_its_hash(reader: Reader, store: Store) -> None:
     text = "naïve \0 ☃"
     await write(store, PROJECT, ev.FileEnd(path="src/ü.txt", content=text))
@@ -176,6 +203,17 @@ async def test_open_projects_are_those_with_a_run_or_a_queue(reader: Reader, sto
     await write(store, "done", queued(), started(), ev.GenerationComplete(files=(), phases=1))
     await write(store, "dropped", queued(), ev.CommandDropped(id="c-1", reason="removed"))
     assert await reader.open_projects() == ["running", "waiting"]
+
+
+async def test_a_project_whose_owner_was_killed_beside_its_sandbox_is_open(
+    reader: Reader, store: Store
+) -> None:
+    sandbox = ev.SandboxStarted(kind="docker", container_id="c0ffee")
+    for project_id in ("left", "killed"):
+        await write(store, project_id, sandbox)
+    await write(store, "without", ev.SandboxStarted(kind="static", container_id=None))
+    await store.mark_clean("left", (await store.claim("left")).epoch, 1)
+    assert await reader.open_projects() == ["killed"]
 
 
 async def test_counts_are_by_state(reader: Reader, store: Store) -> None:
@@ -250,3 +288,46 @@ async def test_closing_cuts_off_a_read_that_does_not_end(
         await reader.close()
         with pytest.raises(StorageUnavailable):
             await reading
+
+
+async def test_no_reader_waits_behind_others_that_are_stuck(
+    reader: Reader, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.reader.READ_SECONDS", 0.2)
+    tries = 0
+    fetch = reader._fetch
+
+    async def count(sql: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
+        nonlocal tries
+        tries += 1
+        return await fetch(sql, arguments)
+
+    monkeypatch.setattr(reader, "_fetch", count)
+    await reader.ping()
+    with standing_still(postgres):
+        pings = [asyncio.create_task(reader.ping()) for _ in range(4 * MAX_CONNECTIONS)]
+        async with asyncio.timeout(20):
+            outcomes = await asyncio.gather(*pings, return_exceptions=True)
+        assert {str(outcome) for outcome in outcomes} == {str(outcomes[0])}
+        assert isinstance(outcomes[0], StorageUnavailable)
+        assert "does not answer" in str(outcomes[0])
+        assert tries == 1 + MAX_CONNECTIONS
+    assert await asyncio.gather(*(reader.ping() for _ in range(2 * MAX_CONNECTIONS)))
+
+
+async def exhaust(items: AsyncIterator[object]) -> None:
+    async for _ in items:
+        pass
+
+
+async def test_reading_all_files_ends_when_the_database_stands_still(
+    reader: Reader, store: Store, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.reader.READ_SECONDS", 0.2)
+    files = [ev.FileEnd(path=f"{n}.js", content="x") for n in range(2 * CONTENTS_AT_ONCE)]
+    await write(store, PROJECT, *files)
+    contents = reader.all_contents(PROJECT)
+    await anext(contents)
+    with standing_still(postgres), pytest.raises(StorageUnavailable):
+        await asyncio.wait_for(exhaust(contents), 20)
+    assert len([path async for path, _ in reader.all_contents(PROJECT)]) == len(files)

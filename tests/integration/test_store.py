@@ -6,22 +6,22 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator
-from copy import deepcopy
 
 import asyncpg
-import orjson
 import pytest
 import pytest_asyncio
 
 from actors import events as ev
 from actors.database import connect
 from actors.errors import Fenced, StorageUnavailable
-from actors.events import RunState, decode_data
+from actors.events import RunState
 from actors.projections import KEPT_SANDBOX_LOG_ROWS, JournalEntry
-from actors.state import OpenFile, ProjectState, apply
+from actors.reader import Reader
+from actors.state import OpenFile, ProjectState
 from actors.store import Store, StoredAnswer
 from tests.support.history import history, record
 from tests.support.postgres import wait_until_blocked
+from tests.support.replay_fold import comparable
 
 PROJECT = "p-1"
 
@@ -34,18 +34,17 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 
 @pytest_asyncio.fixture
+async def reader(database_url: str) -> AsyncIterator[Reader]:
+    reader = Reader(database_url)
+    yield reader
+    await reader.close()
+
+
+@pytest_asyncio.fixture
 async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     connection = await connect(database_url)
     yield connection
     await connection.close()
-
-
-def comparable(state: ProjectState) -> ProjectState:
-    """The state with the open file's text in one piece: how it was cut does not matter."""
-    state = deepcopy(state)
-    if state.open_file is not None:
-        state.open_file = OpenFile(path=state.open_file.path, chunks=[state.open_file.text])
-    return state
 
 
 def queued(id_: str = "c-1", place: int = 0) -> ev.CommandQueued:
@@ -58,6 +57,13 @@ def started(id_: str = "c-1") -> ev.RunStarted:
     return ev.RunStarted(
         id=id_, description="a timer", model="a/model", max_phases=3, first_phase=1
     )
+
+
+async def saved(reader: Reader) -> ProjectState:
+    """The whole state that PostgreSQL has, as `comparable` returns it."""
+    state = await reader.state(PROJECT)
+    assert state is not None
+    return comparable(state)
 
 
 async def append(store: Store, epoch: int, state: ProjectState, *events: ev.Event) -> None:
@@ -120,7 +126,9 @@ async def test_an_append_to_a_project_that_was_never_claimed_is_fenced(store: St
 
 
 @pytest.mark.parametrize("seed", range(16))
-async def test_the_projections_equal_the_fold_after_every_batch(store: Store, seed: int) -> None:
+async def test_the_projections_equal_the_fold_after_every_batch(
+    store: Store, reader: Reader, seed: int
+) -> None:
     rng = random.Random(seed)
     claim = await store.claim(PROJECT)
     events, contents = list(history(rng)), dict[str, str]()
@@ -132,26 +140,17 @@ async def test_the_projections_equal_the_fold_after_every_batch(store: Store, se
         contents |= {e.path: e.content for e in batch if isinstance(e, ev.FileEnd)}
         claim = await store.claim(PROJECT)
         epoch = claim.epoch
+        assert await saved(reader) == comparable(state)
+        claim.state.files = state.files  # which an owner does without
         assert comparable(claim.state) == comparable(state)
         if rng.random() < 0.3:
             state = claim.state  # go on as a revived actor does
     assert await store.file_contents(PROJECT) == contents
 
 
-async def test_a_replay_of_the_journal_gives_the_same_state(
-    store: Store, sql: asyncpg.Connection[asyncpg.Record]
-) -> None:
-    claim = await store.claim(PROJECT)
-    await append(store, claim.epoch, claim.state, *history(random.Random(7)))
-    replayed = ProjectState(project_id=PROJECT)
-    for row in await sql.fetch("SELECT seq, type, data FROM events ORDER BY seq"):
-        apply(replayed, decode_data(row["type"], orjson.loads(row["data"])), row["seq"])
-    assert comparable(replayed) == comparable(claim.state)
-
-
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_repeated_append_changes_nothing(
-    store: Store, sql: asyncpg.Connection[asyncpg.Record], seed: int
+    store: Store, reader: Reader, sql: asyncpg.Connection[asyncpg.Record], seed: int
 ) -> None:
     rng = random.Random(seed)
     claim = await store.claim(PROJECT)
@@ -162,13 +161,13 @@ async def test_a_repeated_append_changes_nothing(
         entries, events = record(state, events[:size]), events[size:]
         for _ in range(2):  # the second time as if the first answer had been lost
             await store.append(PROJECT, claim.epoch, entries, state)
-    assert comparable((await store.claim(PROJECT)).state) == comparable(state)
+    assert await saved(reader) == comparable(state)
     numbers = [row["seq"] for row in await sql.fetch("SELECT seq FROM usage")]
     assert len(numbers) == len(set(numbers)) > 0
 
 
 async def test_a_lost_answer_is_made_good_with_newer_entries_in_the_same_batch(
-    store: Store,
+    store: Store, reader: Reader
 ) -> None:
     claim = await store.claim(PROJECT)
     state = claim.state
@@ -176,7 +175,7 @@ async def test_a_lost_answer_is_made_good_with_newer_entries_in_the_same_batch(
     await store.append(PROJECT, claim.epoch, first, state)
     more = record(state, [ev.FileChunk(path="a", chunk="x"), ev.FileEnd(path="a", content="x")])
     await store.append(PROJECT, claim.epoch, [*first, *more], state)
-    assert (await store.claim(PROJECT)).state == state
+    assert await saved(reader) == state
 
 
 async def test_a_group_of_chunks_may_be_written_when_the_state_is_further_on(store: Store) -> None:
@@ -235,7 +234,6 @@ async def test_a_file_that_is_given_up_leaves_no_chunks(
     for end in (
         ev.FileRestored(path="a", content=None),
         ev.ErrorRaised(message="m", code="c"),
-        ev.RunResumed(id="c-1", phase_number=1),
     ):
         await append(
             store,
@@ -249,16 +247,32 @@ async def test_a_file_that_is_given_up_leaves_no_chunks(
     assert (await store.claim(PROJECT)).state.open_file is None
 
 
-async def test_a_chunk_without_a_start_opens_its_file(store: Store) -> None:
+async def test_a_run_that_is_resumed_has_its_open_file_with_its_text(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    claim = await store.claim(PROJECT)
+    opened = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="te"))
+    await append(store, claim.epoch, claim.state, *opened)
+    resumed = ev.RunResumed(id="c-1", phase_number=1)
+    await append(store, claim.epoch, claim.state, resumed, ev.FileChunk(path="a", chunk="xt"))
+    again = await store.claim(PROJECT)
+    assert again.state.open_file == OpenFile(path="a", chunks=["te", "xt"])
+    shown_again = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="text"))
+    await append(store, again.epoch, again.state, *shown_again)
+    assert await sql.fetchval("SELECT count(*) FROM events WHERE type ~ '^file_(st|ch)'") == 2
+    assert (await store.claim(PROJECT)).state.open_file == OpenFile(path="a", chunks=["text"])
+
+
+async def test_a_chunk_without_a_start_opens_its_file(store: Store, reader: Reader) -> None:
     claim = await store.claim(PROJECT)
     chunks = [ev.FileChunk(path="a", chunk="1"), ev.FileChunk(path="b", chunk="2")]
     end = ev.FileEnd(path="c", content="")
     await append(store, claim.epoch, claim.state, *chunks, end)
-    claim = await store.claim(PROJECT)
     assert claim.state.open_file == OpenFile(path="b", chunks=["2"])
+    assert await saved(reader) == claim.state
     more = [ev.FileEnd(path="b", content="2"), ev.FileChunk(path="d", chunk="4")]
     await append(store, claim.epoch, claim.state, *more)
-    assert (await store.claim(PROJECT)).state == claim.state
+    assert await saved(reader) == claim.state
 
 
 async def test_the_project_follows_its_run(
@@ -288,10 +302,10 @@ async def test_a_command_keeps_its_first_answer_for_its_repeats(store: Store) ->
     claim = await store.claim(PROJECT)
     assert await store.find_command(PROJECT, "c-1") is None
     await append(store, claim.epoch, claim.state, queued("other"), queued(place=1))
-    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(kind="generate", place=1, seq=2)
     await append(store, claim.epoch, claim.state, started())
     await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
-    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(place=1, seq=2)
+    assert await store.find_command(PROJECT, "c-1") == StoredAnswer(kind="generate", place=1, seq=2)
     assert await store.find_command("another", "c-1") is None
 
 
@@ -333,15 +347,42 @@ async def test_usage_is_kept_per_model_call(
     assert tuple(row) == (1, "plan", "m", 2**33, 2, 0.5)
 
 
-async def test_sandbox_logs_are_trimmed_when_a_run_ends(
-    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+async def test_the_journal_is_trimmed_to_its_newest_events_when_a_run_ends_or_the_actor_leaves(
+    database_url: str, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    store = Store(database_url, kept_events=5)
+    claim = await store.claim(PROJECT)
+
+    async def kept() -> tuple[list[int], int]:
+        rows = await sql.fetch("SELECT seq FROM events ORDER BY seq")
+        floor = await sql.fetchval("SELECT trimmed_seq FROM agent_states")
+        return [row["seq"] for row in rows], floor
+
+    phases = [ev.PhaseDesigning(phase_number=number) for number in range(20)]
+    await append(store, claim.epoch, claim.state, *phases)
+    assert await kept() == (list(range(1, 21)), 0)
+    end = [ev.StateChange(state=RunState.ERROR), ev.ErrorRaised(message="no", code="c")]
+    await append(store, claim.epoch, claim.state, *end)
+    assert await kept() == ([18, 19, 20, 21, 22], 17)
+    await append(store, claim.epoch, claim.state, *end * 4)
+    assert await kept() == (list(range(23, 31)), 22)
+    await append(store, claim.epoch, claim.state, ev.GenerationCancelled(reason="user"))
+    assert await kept() == ([27, 28, 29, 30, 31], 26)
+    await append(store, claim.epoch, claim.state, ev.ServerStarted(url="http://h"), ev.Hibernated())
+    assert await kept() == ([29, 30, 31, 32, 33], 28)
+    await store.close()
+
+
+@pytest.mark.parametrize("last", [ev.GenerationComplete(files=(), phases=1), ev.Hibernated()])
+async def test_sandbox_logs_are_trimmed_when_a_run_ends_or_the_project_goes_to_sleep(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], last: ev.Event
 ) -> None:
     claim = await store.claim(PROJECT)
     count = KEPT_SANDBOX_LOG_ROWS + 50
     lines = [ev.SandboxLog(stream="stdout", line=str(number)) for number in range(count)]
     await append(store, claim.epoch, claim.state, *lines)
-    last = ev.SandboxLog(stream="stdout", line="last")
-    await append(store, claim.epoch, claim.state, last, ev.GenerationComplete(files=(), phases=1))
+    newest = ev.SandboxLog(stream="stdout", line="newest")
+    await append(store, claim.epoch, claim.state, newest, last)
     seqs = await sql.fetch("SELECT seq FROM events WHERE type = 'sandbox_log' ORDER BY seq")
     expected = list(range(count + 2 - KEPT_SANDBOX_LOG_ROWS, count + 2))
     assert [row["seq"] for row in seqs] == expected
@@ -369,6 +410,18 @@ async def test_file_contents_returns_the_paths_that_exist(store: Store) -> None:
     assert list(await store.file_contents(PROJECT)) == ["a", "b", "c"]
     assert await store.file_contents(PROJECT, []) == {}
     assert await store.file_contents("unknown") == {}
+
+
+async def test_files_that_end_in_one_batch_keep_each_its_own_bytes(
+    store: Store, reader: Reader
+) -> None:
+    claim = await store.claim(PROJECT)
+    texts = {"a": "naïve ☃ 𝄞\n", "b": "", "c": "nul \0 and \ue000", "d": "x"}
+    ends = [ev.FileEnd(path=path, content=text) for path, text in texts.items()]
+    again = ev.FileEnd(path="a", content="the last one counts")
+    await append(store, claim.epoch, claim.state, *ends, again)
+    assert await store.file_contents(PROJECT) == {**texts, "a": again.content}
+    assert await reader.files(PROJECT) == claim.state.files
 
 
 async def test_remove_drops_everything_and_may_be_repeated(
@@ -419,16 +472,45 @@ async def test_concurrent_calls_on_one_store_take_turns(store: Store) -> None:
     assert claim.epoch
 
 
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+
+
 async def test_a_released_connection_is_opened_again(
     store: Store, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     claim = await store.claim(PROJECT)
     await store.release()
     await store.release()
-    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    await wait_for_value(sql, others, 1)
+    await wait_for_value(sql, OTHERS, 1)
     await append(store, claim.epoch, claim.state, queued())
-    assert await sql.fetchval(others) == 2
+    assert await sql.fetchval(OTHERS) == 2
+
+
+async def test_a_connection_that_rests_is_let_go_and_opened_again(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.store.REST_SECONDS", 0.0)
+    await store.claim(PROJECT)
+    store.rest()
+    await wait_for_value(sql, OTHERS, 1)
+    assert await store.file_contents(PROJECT) == {}
+    assert await sql.fetchval(OTHERS) == 2
+
+
+async def test_a_call_ends_the_rest_of_the_connection_and_uses_it(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.store.REST_SECONDS", 0.0)
+    others = "SELECT array_agg(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    await store.claim(PROJECT)
+    connected = await sql.fetchval(others)
+    store.rest()
+    await asyncio.gather(*(store.file_contents(PROJECT) for _ in range(3)))
+    assert await sql.fetchval(others) == connected
+    store.rest()
+    store.rest()
+    await store.close()
+    await wait_for_value(sql, OTHERS, 1)
 
 
 async def wait_for_value(

@@ -21,7 +21,10 @@ PROJECT = "p1"
 
 
 @pytest.fixture
-async def gateway(database_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
+async def gateway(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Gateway]:
+    monkeypatch.setattr("gateway.commands.COMMAND_SECONDS", 0.0)  # no actors will come
     async with Gateway(database_url, tmp_path) as gateway:
         yield gateway
 
@@ -220,15 +223,37 @@ async def test_a_stopping_service_says_goodbye(gateway: Gateway, page: Page) -> 
     assert page.socket.close_code == 1001
 
 
-async def test_a_viewer_whose_database_is_gone_is_told_to_try_again(
+async def test_a_socket_stays_open_while_the_database_is_away_and_goes_on_when_it_is_back(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.viewer.JOIN_RETRY_SECONDS", (0.01,))
+    nowhere = "postgresql://nobody@/nothing?host=/nonexistent"
+    monkeypatch.setattr(gateway.reader, "_database_url", nowhere)
+    page = await Page.open(gateway, PROJECT)
+    notice = await page.next()
+    assert (notice["type"], notice["seq"]) == ("storage_unavailable", 0)
+    assert notice["data"]["message"]
+    answer = await page.ask('{"type":"cancel","id":"c"}')
+    assert (answer["type"], answer["data"]["id"]) == ("error", "c")
+    await gateway.reader.close()
+    monkeypatch.setattr(gateway.reader, "_database_url", database_url)
+    assert [frame["type"] for frame in await page.take(3)] == [
+        "state_change",
+        "snapshot",
+        "storage_restored",
+    ]
+    await page.socket.close()
+
+
+async def test_a_viewer_that_fails_is_told_and_its_socket_closed(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.viewer.JOIN_RETRY_SECONDS", (0.0,))
-    monkeypatch.setattr(
-        gateway.reader, "_database_url", "postgresql://nobody@/nothing?host=/nonexistent"
-    )
-    page = await Page.open(gateway, PROJECT)
+    def fail(*_: object) -> None:
+        raise RuntimeError("our own bug")
+
+    monkeypatch.setattr("gateway.viewer.Viewer._is_in_ring", fail)
+    page = await Page.open(gateway, PROJECT, "?since=0")
     error = await page.next()
     await page.socket.receive()
-    assert error["data"]["code"] == "storage_unavailable"
-    assert page.socket.close_code == 1013
+    assert error["data"]["code"] == "internal_error"
+    assert page.socket.close_code == 1011

@@ -44,6 +44,7 @@ class Desk:
     def __init__(self) -> None:
         self.agent: ProjectAgent | None = None
         self.told: list[m.Message] = []
+        self._told_more = asyncio.Event()
         self.left = asyncio.Event()
         self.crashed = asyncio.Event()
         self.grants = True
@@ -52,6 +53,7 @@ class Desk:
 
     def tell_supervisor(self, message: m.Message) -> None:
         self.told.append(message)
+        self._told_more.set()
         if isinstance(message, m.RunWanted) and self.grants:
             self.post(m.RunGranted(project_id=message.project_id))
         if isinstance(message, m.ProjectGone):
@@ -78,6 +80,13 @@ class Desk:
         self.crashed.set()
         self.left.set()
         raise ProcessEnded
+
+    async def until_told(self, message: m.Message) -> None:
+        """Wait until this is the newest of what the supervisor was told."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while self.told[-1:] != [message]:
+                self._told_more.clear()
+                await self._told_more.wait()
 
     def times_told(self, type_: type[m.Message]) -> int:
         return sum(isinstance(message, type_) for message in self.told)
@@ -106,7 +115,7 @@ class World:
 
     # --- its lives -------------------------------------------------------------------------------
 
-    async def live(self, crash_reason: str | None = None, *, grants: bool = True) -> None:
+    async def live(self, crash_report: m.CrashReport | None = None, *, grants: bool = True) -> None:
         """Begin a life of the agent, whatever became of the one before."""
         self.desk = Desk()
         self.desk.grants = grants
@@ -121,7 +130,7 @@ class World:
         )
         self.desk.agent = agent
         self.agents.append(agent)
-        await agent.start(crash_reason)
+        await agent.start(crash_report)
 
     def _make_sandbox(self, on_log: LogSink) -> Sandbox:
         self._sandbox_log = on_log
@@ -133,11 +142,11 @@ class World:
         """End the agent's life as a crash does: without saving anything more."""
         agent = self.desk.agent
         assert agent is not None
-        runner = agent._runner
-        assert runner is not None
-        if runner._task is not None:
-            runner._task.cancel()
-            await asyncio.wait([runner._task])
+        assert agent._runner is not None
+        tasks = [task for task in (agent._runner._task, agent._preview._task) if task is not None]
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait([task])
         self.desk.left.set()
 
     async def has_left(self) -> None:
@@ -211,7 +220,7 @@ class World:
     @contextlib.asynccontextmanager
     async def database_away_for_a_call(self) -> AsyncIterator[None]:
         """Take the database away, do what is inside, and give it back once a call has failed."""
-        with log_line("actors.journal", "again in") as call_failed:
+        with log_line("actors.outage", "Waiting for it") as call_failed:
             async with self.database_away():
                 yield
                 await call_failed.logged()

@@ -46,6 +46,11 @@ class FeedSink:
     def frames(self) -> list[dict[str, Any]]:
         return [orjson.loads(rest.partition(b" ")[2]) for kind, rest in self.lines if kind == "E"]
 
+    @property
+    def storage(self) -> list[dict[str, Any]]:
+        """What was said of PostgreSQL."""
+        return [orjson.loads(rest) for kind, rest in self.lines if kind == "S"]
+
     def types(self) -> list[str]:
         """The events' types in order, a run of chunks as one."""
         types: list[str] = []
@@ -66,6 +71,11 @@ class FeedSink:
         except TimeoutError:
             tail = [str(frame)[:200] for frame in self.frames[-8:]]
             raise AssertionError("no such frame; the last ones:\n" + "\n".join(tail)) from None
+
+    async def until_line(self, kind: str, count: int = 1) -> None:
+        """Wait until there are `count` lines of this kind."""
+        async with asyncio.timeout(WAIT_SECONDS), self._arrived:
+            await self._arrived.wait_for(lambda: [k for k, _ in self.lines].count(kind) >= count)
 
     async def expect(self, type_: str, count: int = 1) -> dict[str, Any]:
         """Return the `count`-th frame of this type, waiting for it."""

@@ -59,6 +59,8 @@ class Fold:
     def take(self, frame: Frame) -> bool:
         """Take the next frame; returns whether it was an event of the project."""
         type_, seq = frame["type"], frame["seq"]
+        if type_ in ANSWERS or (type_ == "error" and self._is_no_event(seq)):
+            return False
         if self._is_first:
             self._is_first = False
             _require(type_ == "state_change", frame, "the first frame must be a state_change")
@@ -67,8 +69,6 @@ class Fold:
             return False
         if type_ == "snapshot":
             self._take_snapshot(frame)
-            return False
-        if type_ in ANSWERS or (type_ == "error" and (self._awaits_snapshot or seq == self.cursor)):
             return False
         _require(not self._awaits_snapshot, frame, "a snapshot must come first")
         assert self.cursor is not None
@@ -79,6 +79,10 @@ class Fold:
         self.cursor = seq
         apply(self.state, decode_data(type_, frame["data"]), seq)
         return True
+
+    def _is_no_event(self, seq: int) -> bool:
+        """Say whether an error is the answer to a command, by when it comes or by its number."""
+        return self._is_first or self._awaits_snapshot or seq == self.cursor
 
     def _take_snapshot(self, frame: Frame) -> None:
         data = frame["data"]
@@ -113,19 +117,22 @@ def state_from_snapshot(project_id: str, data: Mapping[str, Any]) -> ProjectStat
         sandbox_kind=data["sandbox"]["kind"],
         sandbox_container_id=data["sandbox"]["containerId"],
         descriptions=list(data["descriptions"]),
+        designing=data["designing"],
         last_seq=data["lastSeq"],
     )
 
 
-def shown(state: ProjectState) -> dict[str, Any]:
-    """Return what a snapshot shows of a state, short of its number and the service's settings."""
-    data = snapshot_data(state, model="", is_demo=False)
-    return {name: data[name] for name in data if name not in ("model", "isDemo", "lastSeq")}
+def differences(state: ProjectState, data: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the members in which a snapshot's data, or the API's answer, differs from a state.
 
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the members of `shown` in which two differ; what only one has is left out."""
-    return {name: (one[name], other[name]) for name in one if one[name] != other[name]}
+    The numbers are not compared, nor what depends on the service more than on the project.
+    """
+    shown = snapshot_data(state, model="", is_demo=False, service_url="")
+    one, other = [
+        {**members, "previewUrl": members["previewUrl"] is not None} for members in (shown, data)
+    ]
+    names = shown.keys() - {"model", "isDemo", "lastSeq"}
+    return {name: (one[name], other[name]) for name in names if one[name] != other[name]}
 
 
 def _require(is_met: bool, frame: Frame, sentence: str) -> None:

@@ -20,7 +20,7 @@ from actors.snapshot import snapshot_data
 from actors.state import ProjectState, apply
 from actors.store import Store
 from gateway.actor_system import ActorSystem
-from gateway.context import Context
+from gateway.context import Actors, Context
 from gateway.feed import FeedServer
 from gateway.hub import Hub, LiveFeed
 from gateway.listener import listen
@@ -29,19 +29,20 @@ from gateway.viewer import Source
 from gateway.websocket import close_sockets
 
 WAIT_SECONDS = 20.0
+STATIC = SandboxChoice(kind="static", note="No engine.")
 
 Frame = dict[str, Any]
 
 
 def describe(state: ProjectState) -> dict[str, Any]:
-    return snapshot_data(state, model="demo", is_demo=True)
+    return snapshot_data(state, model="demo", is_demo=True, service_url="http://127.0.0.1:8080")
 
 
 class Owner:
     """Writes a project's journal as its actor would, each step when the test says so."""
 
-    def __init__(self, database_url: str, project_id: str) -> None:
-        self.store = Store(database_url)
+    def __init__(self, database_url: str, project_id: str, **options: int) -> None:
+        self.store = Store(database_url, **options)
         self.project_id = project_id
         self.state = ProjectState(project_id=project_id)
         self.epoch = 0
@@ -132,9 +133,19 @@ def source_of(reader: Reader) -> Source:
 
 
 class Gateway:
-    """The web server and the feed server over a real database, without an actor system."""
+    """The web server and the feed server over a real database, without an actor system.
 
-    def __init__(self, database_url: str, directory: Path) -> None:
+    `actors` is what answers in its place, otherwise nobody does.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        directory: Path,
+        *,
+        actors: Actors | None = None,
+        sandbox: SandboxChoice = STATIC,
+    ) -> None:
         self.settings = Settings(
             state_dir=str(directory), database_url=database_url, sandbox="static"
         )
@@ -145,8 +156,8 @@ class Gateway:
             settings=self.settings,
             reader=self.reader,
             hub=self.hub,
-            actors=ActorSystem(self.settings),
-            sandbox=SandboxChoice(kind="static", note="No engine."),
+            actors=actors or ActorSystem(self.settings),
+            sandbox=sandbox,
             is_database_embedded=False,
         )
         self._runner = web.AppRunner(make_application(self.context), shutdown_timeout=1.0)

@@ -1,17 +1,28 @@
-"""Random but lawful histories of a project: what a pipeline could have recorded."""
+"""Random but lawful histories of a project: what its owners could have recorded.
+
+A `Story` is a random walk over the protocol. Like the real pipeline it decides from the project's
+state what comes next, so whatever the fold says is open, waiting or missing is what it goes on
+with, also after an actor's end in the middle of anything. Any prefix of a history is lawful, too.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from itertools import islice
+
+from hypothesis import strategies as st
 
 from actors import events as ev
 from actors.events import Event, PhasePlan, PlannedFile, RunState, encode_data
+from actors.journal import UNCLEAN_GAP
 from actors.projections import JournalEntry
-from actors.state import ProjectState, apply
+from actors.state import Command, Phase, PhaseStatus, ProjectState, apply
 
-TEXTS = ("", "a", "naïve ☃ 𝄞", "line\r\n", "nul \0 and \ue000", '{"json": "\\u0000"}', "</file>")
+TEXTS = ("a", "", "naïve ☃ 𝄞", "line\r\n", "nul \0 and \ue000", '{"json": "\\u0000"}', "</file>")
 PATHS = ("index.html", "src/main.js", "src/ünï.css", "package.json", "a/b/c/d.txt")
+MAX_PHASES = 2  # of one command: short runs make room for many
 
 
 def record(state: ProjectState, events: Sequence[Event]) -> list[JournalEntry]:
@@ -24,104 +35,238 @@ def record(state: ProjectState, events: Sequence[Event]) -> list[JournalEntry]:
     return entries
 
 
-def history(rng: random.Random, runs: int = 4) -> Iterator[Event]:
+def history(rng: random.Random) -> Iterator[Event]:
     """Yield the events of some runs: finished, failed, cancelled, resumed, or still open."""
-    waiting: list[ev.CommandQueued] = []
-    phases = 0
-    for number in range(runs):
-        yield from _queue(rng, waiting, number)
-        started = waiting.pop(0)
-        yield ev.RunStarted(
-            id=started.id,
-            description=started.description,
-            model=started.model,
-            max_phases=started.max_phases,
-            first_phase=phases + 1,
-        )
-        for _ in range(rng.randint(1, 2)):
-            phases += 1
-            yield from _phase(rng, phases)
-            if rng.random() < 0.2:
-                yield ev.RunResumed(id=started.id, phase_number=phases)
-        if number == runs - 1 and rng.random() < 0.5:
-            yield from _open_end(rng)
-            return
-        yield from _end(rng, phases)
+    return islice(Story(rng), rng.randint(100, 200))
 
 
-def _queue(rng: random.Random, waiting: list[ev.CommandQueued], number: int) -> Iterator[Event]:
-    for copy in range(rng.randint(0 if waiting else 1, 3)):
-        command = ev.CommandQueued(
-            id=f"{number}-{copy}-{rng.choice(TEXTS)}",
-            description=f"an app {rng.choice(TEXTS)}",
+def journal(rng: random.Random, length: int) -> list[JournalEntry]:
+    """Return a history as its journal had it before anything was dropped from it."""
+    state = ProjectState(project_id="story")
+    entries: list[JournalEntry] = []
+    for event in islice(Story(rng), length):
+        if isinstance(event, ev.RunResumed) and rng.randrange(2):  # after a crash
+            state.last_seq += UNCLEAN_GAP
+        entries += record(state, [event])
+    return entries
+
+
+def journals(max_events: int) -> st.SearchStrategy[list[JournalEntry]]:
+    """Journals from which hypothesis can find the simplest that fails."""
+    return st.builds(journal, st.randoms(use_true_random=False), st.integers(0, max_events))
+
+
+class Story:
+    """An endless history. The dice's lowest numbers stand for the ordinary course of things."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._state = ProjectState(project_id="story")
+        self._texts: dict[str, str] = {}
+        self._commands = 0
+        self._course = self._with_asides(self._life())
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        """Tell the next event, which changes the state before the course of things goes on."""
+        if self._state.run is not None and self._rarely(25):
+            self.revive(self._state)
+        event = next(self._course)
+        apply(self._state, event, self._state.last_seq + 1)
+        if isinstance(event, ev.FileEnd):
+            self._texts[event.path] = event.content
+        return event
+
+    def revive(self, saved: ProjectState) -> None:
+        """Go on as the next owner, who found `saved`; what was told beyond it has been lost.
+
+        Finished files are durable before they are told, so their texts are all there.
+        """
+        self._state = deepcopy(saved)
+        self._course = self._with_asides(self._life())
+
+    # --- dice --------------------------------------------------------------------------------
+
+    def _rarely(self, out_of: int) -> bool:
+        return self._rng.randrange(out_of) == out_of - 1
+
+    def _text(self) -> str:
+        return self._rng.choice(TEXTS)
+
+    # --- commands and runs -------------------------------------------------------------------
+
+    def _with_asides(self, course: Iterator[Event]) -> Iterator[Event]:
+        for event in course:
+            yield event
+            if self._rarely(12):
+                yield self._aside()
+
+    def _aside(self) -> Event:
+        """What is recorded beside the run: by the sandbox, by a command that comes in."""
+        match self._rng.randrange(4):
+            case 0:
+                return ev.SandboxLog(stream="stdout", line=self._text())
+            case 1:
+                return ev.ModelWarning(kind="prose", detail=self._text())
+            case 2:
+                return self._usage("implement")
+            case _:
+                state = self._state
+                return self._queued(place=len(state.queue) + (state.run is not None))
+
+    def _queued(self, place: int) -> Event:
+        self._commands += 1
+        return ev.CommandQueued(
+            id=f"{self._commands}-{self._text()}",
+            description=f"app {self._commands} {self._text()}",
             model="a/model",
-            max_phases=rng.randint(1, 5),
-            place=rng.randint(0, len(waiting)),
+            max_phases=self._rng.randint(1, MAX_PHASES),
+            place=place,
         )
-        waiting.insert(len(waiting) if command.place else 0, command)
-        yield command
-    while len(waiting) > 1 and rng.random() < 0.3:
-        yield ev.CommandDropped(id=waiting.pop(rng.randrange(len(waiting))).id, reason="replaced")
 
+    def _life(self) -> Iterator[Event]:
+        """What an actor records from its start on."""
+        state = self._state
+        if state.run is not None:
+            number = max(state.designing, state.run.first_phase)
+            yield ev.RunResumed(id=state.run.command.id, phase_number=number)
+            yield from self._run()
+        while True:
+            if not state.queue:
+                if self._rarely(3):
+                    yield ev.Hibernated()
+                yield self._queued(place=len(state.queue))
+            if self._rarely(6):  # a cancel without a run drops all that waits
+                for command in list(state.queue):
+                    yield ev.CommandDropped(id=command.id, reason="user")
+            else:
+                yield self._started(state.queue[0])
+                yield from self._run()
 
-def _phase(rng: random.Random, number: int) -> Iterator[Event]:
-    paths = rng.sample(PATHS, rng.randint(1, len(PATHS)))
-    yield ev.StateChange(state=RunState.DESIGNING_PHASE)
-    yield ev.PhaseDesigning(phase_number=number)
-    plan = PhasePlan(
-        name=rng.choice(TEXTS),
-        description=rng.choice(TEXTS),
-        files=tuple(PlannedFile(path=path, purpose=rng.choice(TEXTS)) for path in paths),
-        is_last_phase=rng.random() < 0.5,
-    )
-    yield _usage(rng, "plan")
-    yield ev.PhaseDesigned(phase=plan)
-    yield ev.StateChange(state=RunState.IMPLEMENTING_PHASE)
-    for path in paths:
-        chunks = [rng.choice(TEXTS) for _ in range(rng.randint(0, 6))]
-        yield ev.FileStart(path=path)
-        for chunk in chunks:
+    def _started(self, command: Command) -> Event:
+        return ev.RunStarted(
+            id=command.id,
+            description=command.description,
+            model=command.model,
+            max_phases=command.max_phases,
+            first_phase=len(self._state.phases) + 1,
+        )
+
+    def _run(self) -> Iterator[Event]:
+        """Carry out the open run, up to one of its endings."""
+        for event in self._work():
+            yield event
+            if self._rarely(25):
+                yield from self._stopped()
+                return
+        yield ev.StateChange(state=RunState.COMPLETE)
+        files = tuple(sorted(self._state.files))
+        yield ev.GenerationComplete(files=files, phases=self._rng.randint(1, MAX_PHASES))
+
+    def _stopped(self) -> Iterator[Event]:
+        open_file = self._state.open_file
+        if open_file is not None:
+            yield self._restored(open_file.path)
+        match self._rng.randrange(4):
+            case 0:
+                yield ev.ErrorRaised(message=self._text(), code="model_error")
+                yield ev.StateChange(state=RunState.ERROR)
+            case 1:
+                yield from self._cancelled("user")
+            case 2:
+                yield from self._cancelled("removed")
+            case _:
+                yield from self._cancelled("replaced")
+                yield self._queued(place=0)
+
+    @staticmethod
+    def _cancelled(reason: str) -> Iterator[Event]:
+        yield ev.GenerationCancelled(reason=reason)
+        yield ev.StateChange(state=RunState.IDLE)
+
+    # --- phases ------------------------------------------------------------------------------
+
+    def _work(self) -> Iterator[Event]:
+        """The phases of the open run, from where the state says that it is."""
+        run = self._state.run
+        assert run is not None
+        while True:
+            phase = self._state.phase
+            if phase is None or phase.number < run.first_phase:
+                yield from self._design()
+            elif phase.status is PhaseStatus.DESIGNED:
+                yield from self._implement(phase)
+            elif phase.status is PhaseStatus.WRITTEN:
+                yield from self._deploy(phase)
+            elif phase.number - run.first_phase + 1 < run.command.max_phases:
+                yield from self._design()
+            else:
+                return
+
+    def _design(self) -> Iterator[Event]:
+        yield ev.StateChange(state=RunState.DESIGNING_PHASE)
+        yield ev.PhaseDesigning(phase_number=len(self._state.phases) + 1)
+        yield self._usage("plan")
+        files = self._rng.sample(PATHS, self._rng.randint(1, 3))
+        yield ev.PhaseDesigned(
+            phase=PhasePlan(
+                name=self._text(),
+                description=self._text(),
+                files=tuple(PlannedFile(path=path, purpose=self._text()) for path in files),
+                is_last_phase=False,
+            )
+        )
+
+    def _implement(self, phase: Phase) -> Iterator[Event]:
+        yield ev.StateChange(state=RunState.IMPLEMENTING_PHASE)
+        planned = [file.path for file in phase.plan.files]
+        while missing := [path for path in planned if path not in phase.finished]:
+            for path in missing:
+                if self._rarely(8):
+                    yield from self._file(self._rng.choice(PATHS))  # unplanned, or once more
+                yield from self._file(path)
+            yield self._usage("implement")
+        yield ev.FilesWritten(count=len(phase.finished))
+
+    def _file(self, path: str) -> Iterator[Event]:
+        """Write a file; one that a dead actor left open is gone on with, given up or begun anew."""
+        open_file = self._state.open_file
+        if open_file is not None and (open_file.path != path or self._rarely(3)):
+            yield self._restored(open_file.path)
+            open_file = None
+        text = "" if open_file is None else open_file.text
+        if open_file is None or self._rarely(3):
+            yield ev.FileStart(path=path)
+            text = ""
+        for _ in range(self._rng.randint(0, 4)):
+            chunk = self._text()
             yield ev.FileChunk(path=path, chunk=chunk)
-            if rng.random() < 0.1:
-                yield ev.SandboxLog(stream="stdout", line=chunk)
-        if rng.random() < 0.1:
-            yield ev.FileRestored(path=path, content=rng.choice((None, "former")))
+            text += chunk
+        if self._rarely(8):
+            yield self._restored(path)
         else:
-            yield ev.FileEnd(path=path, content="".join(chunks))
-    yield _usage(rng, "implement")
-    yield ev.FilesWritten(count=len(paths))
-    yield ev.SandboxStarted(kind="docker", container_id=rng.choice((None, "c0ffee")))
-    yield ev.DepsInstalled()
-    yield ev.ServerStarted(url=f"http://127.0.0.1:{rng.randint(1, 9)}")
-    yield ev.PhaseCompleted(phase_number=number)
+            yield ev.FileEnd(path=path, content="patched" if self._rarely(8) else text)
 
+    def _restored(self, path: str) -> Event:
+        return ev.FileRestored(path=path, content=self._texts.get(path))
 
-def _usage(rng: random.Random, purpose: str) -> ev.Usage:
-    return ev.Usage(
-        purpose=purpose,
-        model="a/model",
-        prompt_tokens=rng.randint(0, 9),
-        completion_tokens=rng.randint(0, 9),
-        cost_usd=rng.choice((None, 0.25)),
-    )
+    def _deploy(self, phase: Phase) -> Iterator[Event]:
+        if self._state.sandbox_kind is None or self._rarely(3):
+            container_id = self._rng.choice(("c0ffee", None))
+            yield ev.SandboxStarted(kind="docker", container_id=container_id)
+        yield ev.StateChange(state=RunState.INSTALLING_DEPS)
+        yield ev.DepsInstalled()
+        yield ev.StateChange(state=RunState.STARTING_SERVER)
+        yield ev.ServerStarted(url=f"http://127.0.0.1:{self._rng.randint(1, 9)}")
+        yield ev.PhaseCompleted(phase_number=phase.number)
 
-
-def _open_end(rng: random.Random) -> Iterator[Event]:
-    yield ev.FileStart(path="open.txt")
-    for _ in range(rng.randint(0, 5)):
-        yield ev.FileChunk(path="open.txt", chunk=rng.choice(TEXTS))
-
-
-def _end(rng: random.Random, phases: int) -> Iterator[Event]:
-    if rng.random() < 0.3:
-        yield from _open_end(rng)
-    match rng.randrange(3):
-        case 0:
-            yield ev.StateChange(state=RunState.COMPLETE)
-            yield ev.GenerationComplete(files=PATHS, phases=phases)
-        case 1:
-            yield ev.StateChange(state=RunState.ERROR)
-            yield ev.ErrorRaised(message=rng.choice(TEXTS), code="model_error")
-        case _:
-            yield ev.StateChange(state=RunState.IDLE)
-            yield ev.GenerationCancelled(reason="user")
+    def _usage(self, purpose: str) -> ev.Usage:
+        return ev.Usage(
+            purpose=purpose,
+            model="a/model",
+            prompt_tokens=self._rng.randint(0, 9),
+            completion_tokens=self._rng.randint(0, 9),
+            cost_usd=self._rng.choice((None, 0.25)),
+        )

@@ -6,9 +6,10 @@ a good model would, from plain data:
     openrouter.add_phase("Site", {"index.html": "<h1>Hello</h1>\\n"}, last=True)
 
 A plan request for phase N is answered with the N-th phase, an implement request with those files
-that the prompt asks for. `answer_next` replaces one answer by something else (an error, a cut, a
-pause, any text); `hold` stops a stream at a given text until the test lets it go on; `requests`
-is what was received. Nothing here sleeps unless an answer says so.
+that the prompt asks for, one of them from its seam on if it broke off. `answer_next` replaces one
+answer by something else (an error, a cut, a pause, any text); `hold` stops a stream at a given
+text until the test lets it go on; `requests` is what was received. Nothing here sleeps unless an
+answer says so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, Literal
 
 import pytest
@@ -65,6 +67,7 @@ class Answer:
         }
     )
     is_done_sent: bool = True
+    send_buffer_bytes: int | None = None  # what the kernel holds for a client that does not read
     raw_stream: bytes | None = None  # the whole body of the event stream, as it is
     status: int = 200
     message: str = "scripted error"
@@ -93,9 +96,12 @@ class ScriptedPhase:
             }
         )
 
-    def files_text(self, paths: tuple[str, ...]) -> str:
-        files = {path: text for path, text in self.files.items() if path in paths}
+    def files_text(self, brief: Brief) -> str:
+        files = {path: self.files[path] for path in brief.paths_to_write if path in self.files}
         marker = free_marker(files.values())
+        if brief.unfinished_path in files:
+            text = files[brief.unfinished_path]
+            files[brief.unfinished_path] = text[max(0, text.find(brief.seam)) :]
         return "\n".join(write_scof(path, text, marker) for path, text in files.items())
 
 
@@ -392,7 +398,7 @@ class ScriptedOpenRouter:
             return None
         if request.purpose == "plan":
             return phase.plan_text()
-        return phase.files_text(request.brief.paths_to_write)
+        return phase.files_text(request.brief)
 
     def _phase_for(self, request: RecordedRequest) -> ScriptedPhase | None:
         with self._lock:
@@ -418,6 +424,10 @@ class ScriptedOpenRouter:
             return _error_response(answer)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
+        if answer.send_buffer_bytes is not None:
+            assert http.transport is not None
+            connection = http.transport.get_extra_info("socket")
+            connection.setsockopt(SOL_SOCKET, SO_SNDBUF, answer.send_buffer_bytes)
         if answer.raw_stream is not None:
             await response.write(answer.raw_stream)
         else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -17,6 +19,7 @@ import pytest
 
 from actors.database import apply_schema
 from actors.postgres import EmbeddedPostgres
+from actors.postgres_processes import signal_all
 
 TEMPLATE = "prepared"
 _numbers = itertools.count(1)
@@ -93,6 +96,16 @@ async def wait_until_blocked(url: str) -> None:
             pass
     finally:
         await connection.close()
+
+
+@contextlib.contextmanager
+def standing_still(server: EmbeddedPostgres) -> Iterator[None]:
+    """Let the server and its children do nothing meanwhile."""
+    signal_all(server._data, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_all(server._data, signal.SIGCONT)
 
 
 def in_own_loop(make: Callable[[], Coroutine[Any, Any, None]]) -> None:

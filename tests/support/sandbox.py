@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,21 @@ class Container:
     is_serving: bool = False
 
 
+class Hold:
+    """A stop in one kind of call, for each call until `release`."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._released = asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self._released.wait()
+
+    def release(self) -> None:
+        self._released.set()
+
+
 class MemoryEngine:
     """Outlives every adapter, as Docker does. `problem` is what each call raises meanwhile."""
 
@@ -32,7 +48,18 @@ class MemoryEngine:
         self.containers_made = 0
         self.writes: list[set[str]] = []  # the paths of each write that was carried out
         self.installs = 0  # that were carried out
+        self.servers_started = 0
         self.losses: list[str] = []  # the calls, "install" or "serve", that lose the container
+        self._holds: dict[str, Hold] = {}
+
+    def hold(self, method: str) -> Hold:
+        """Stop every call of this method of the port, which must be one that takes its time."""
+        self._holds[method] = Hold()
+        return self._holds[method]
+
+    async def pass_through(self, method: str) -> None:
+        if method in self._holds:
+            await self._holds[method].pass_through()
 
     def lose_container(self) -> None:
         """Do what `docker rm -f` does behind the service's back."""
@@ -65,6 +92,7 @@ class MemorySandbox:
         return container
 
     async def start(self) -> StartedSandbox:
+        await self._engine.pass_through("start")
         self._check()
         engine = self._engine
         is_fresh = engine.container is None
@@ -87,6 +115,7 @@ class MemorySandbox:
 
     async def install_dependencies(self) -> None:
         """Install nothing, from a manifest that must at least be JSON."""
+        await self._engine.pass_through("install_dependencies")
         self._engine.meet("install")
         manifest = self._running().files.get("package.json")
         if manifest is None:
@@ -102,10 +131,13 @@ class MemorySandbox:
         container = self._running()
         if not container.files:
             raise ServerFailed("There is nothing to serve.")
+        await self._engine.pass_through("start_dev_server")
+        self._engine.servers_started += 1
         container.is_serving = True
         return URL
 
     async def status(self) -> SandboxStatus:
+        await self._engine.pass_through("status")
         self._check()
         container = self._engine.container
         if container is None:

@@ -18,6 +18,7 @@ import pytest
 
 START_SECONDS = 30.0
 WAIT_SECONDS = 30.0
+LOOK_SECONDS = 0.05
 
 Frame = dict[str, Any]
 
@@ -40,9 +41,10 @@ class Service:
         self.url = ""
         self.output = ""
 
-    async def start(self) -> Service:
-        """Start it and wait until it says that it is open."""
+    async def start(self, *prefix: str) -> Service:
+        """Start it, behind another command if need be, and wait until it says that it is open."""
         self._process = await asyncio.create_subprocess_exec(
+            *prefix,
             sys.executable,
             "-m",
             "gateway",
@@ -92,6 +94,12 @@ class Service:
         path = self.state_dir / "logs" / "service.log"
         return path.read_text() if path.exists() else ""
 
+    async def logs(self, text: str) -> None:
+        """Wait until this is in the service's log."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while text not in self.log:  # noqa: ASYNC110  # a file tells nobody of its changes
+                await asyncio.sleep(LOOK_SECONDS)
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and return its exit status."""
         assert self._process is not None
@@ -108,9 +116,9 @@ class Service:
         async with asyncio.timeout(WAIT_SECONDS):
             return await self._process.wait()
 
-    async def wait_until_gone(self) -> None:
+    async def wait_until_gone(self, seconds: float = WAIT_SECONDS) -> None:
         """Wait until no process of the service is left, however it ended."""
-        _, alive = await asyncio.to_thread(psutil.wait_procs, self.processes(), WAIT_SECONDS)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, self.processes(), seconds)
         assert not alive, f"left over: {alive}"
 
     async def end(self) -> None:

@@ -69,6 +69,12 @@ def show(
             {"kind": "unsafe_path", "detail": "../x"},
             ["  ! the model's output was mended: unsafe_path: ../x"],
         ),
+        (
+            "storage_unavailable",
+            {"message": "It is full."},
+            ["! PostgreSQL is away; the run waits (It is full.)"],
+        ),
+        ("storage_restored", {}, ["✔ PostgreSQL is back; the run goes on"]),
         ("generation_cancelled", {"reason": "user"}, ["! Cancelled; the finished files are kept"]),
         ("a_type_of_the_future", {"any": "thing"}, []),
     ],

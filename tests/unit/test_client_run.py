@@ -72,6 +72,16 @@ def test_a_complete_run_tells_its_files_and_the_preview() -> None:
     assert follower.preview_url == "/preview/p/"
 
 
+def test_a_notice_of_an_outage_is_shown_and_is_nothing_to_resume_after() -> None:
+    follower = RunFollower(OURS)
+    assert follower.see(frame("storage_unavailable", 0, message="Away."))
+    assert follower.last_seq is None
+    follower = running()
+    assert follower.see(frame("storage_unavailable", 2, message="Away."))
+    assert follower.see(frame("storage_restored", 2))
+    assert (follower.last_seq, follower.outcome) == (2, None)
+
+
 @pytest.mark.parametrize(
     ("type_", "data"),
     [
@@ -106,7 +116,7 @@ def test_a_dropped_command_is_an_error() -> None:
     follower = opened()
     follower.see(frame("command_dropped", 1, id=OURS, reason="removed"))
     assert follower.outcome is not None
-    assert follower.outcome.code == "command_dropped"
+    assert follower.outcome.status == "cancelled"
 
 
 def test_the_refusal_of_our_command_is_an_error() -> None:

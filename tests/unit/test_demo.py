@@ -13,6 +13,7 @@ from actors.generation.model import ModelFinished, ModelRequest, ModelText, Mode
 from actors.generation.plan import parse_plan
 from actors.generation.prompts import PromptContext, implement_request, plan_request
 from actors.generation.scof import FileClosed, ParserWarning, Prose, ScofParser
+from actors.generation.seam import continuable
 
 
 async def answer(request: ModelRequest) -> str:
@@ -54,7 +55,7 @@ class Project:
             files=self.files,
             earlier_phases=tuple(self.plans),
             plan=plan,
-            **changes,  # type: ignore[arg-type]  # only `finished`, a tuple
+            **changes,  # type: ignore[arg-type]  # `finished` and `unfinished`, as they should be
         )
 
     async def phase(self) -> PhasePlan:
@@ -234,6 +235,29 @@ async def test_a_resumed_phase_writes_only_what_is_missing() -> None:
     request = implement_request(project.context(plan, finished=("index.html", "app.js")))
 
     assert list(parsed(await answer(request))) == ["styles.css"]
+
+
+@pytest.mark.parametrize("request_number", [0, 1], ids=["the first phase", "a later request"])
+async def test_a_file_that_broke_off_is_continued_from_its_seam(request_number: int) -> None:
+    project = Project()
+    for description in ("a timer", "make it green")[:request_number]:
+        await project.run(description)
+    project.descriptions.append("a timer")
+    plan = parse_plan(await answer(plan_request(project.context())))
+    whole = parsed(await answer(implement_request(project.context(plan))))
+    for path, text in whole.items():
+        unfinished = continuable(path, "".join(text.splitlines(keepends=True)[:-5]))
+        assert unfinished is not None
+        others = tuple(other for other in whole if other != path)
+
+        context = project.context(plan, finished=others[:1], unfinished=unfinished)
+        files = parsed(await answer(implement_request(context)))
+
+        assert list(files) == [path, *others[1:]]
+        so_far = unfinished.text.removesuffix(unfinished.seam)
+        assert files[path].startswith(unfinished.seam)
+        assert so_far + files[path] == text
+        assert {other: files[other] for other in others[1:]} == {o: whole[o] for o in others[1:]}
 
 
 async def test_code_of_others_is_left_alone() -> None:

@@ -11,6 +11,7 @@ from tests.support.sandbox import URL, MemoryEngine, MemorySandbox
 
 APP = {"index.html": "<h1>Hello</h1>\n", "package.json": '{"name": "app"}'}
 CHANGED = {"index.html": "<h1>Bye</h1>\n"}
+ADDRESS = "http://127.0.0.1:8080/preview/p1/"
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def engine() -> MemoryEngine:
 
 @pytest.fixture
 def deployment(engine: MemoryEngine) -> Deployment:
-    return Deployment(lambda: MemorySandbox(engine))
+    return Deployment(lambda: MemorySandbox(engine), ADDRESS)
 
 
 def held(engine: MemoryEngine) -> dict[str, str]:
@@ -36,7 +37,8 @@ async def deploy(deployment: Deployment, files: dict[str, str]) -> None:
     if deployment.needs_install(files):
         await deployment.install(files)
     if not deployment.is_serving:
-        assert await deployment.serve() == URL
+        assert await deployment.serve() == ADDRESS
+        assert deployment.url == URL
 
 
 async def test_only_changed_files_are_written(deployment: Deployment, engine: MemoryEngine) -> None:
@@ -93,7 +95,7 @@ async def test_a_container_is_made_anew_only_once_and_by_the_next_run_again(
             engine.lose_container()
             return started
 
-    losing = Deployment(lambda: Losing(engine))
+    losing = Deployment(lambda: Losing(engine), ADDRESS)
     await losing.ready()
     with pytest.raises(SandboxUnavailable):
         await losing.write(APP)
@@ -174,3 +176,64 @@ async def test_a_removal_that_failed_can_be_repeated(
     engine.problem = None
     await deployment.remove()
     assert engine.container is None
+
+
+# --- looking after the dev server ----------------------------------------------------------------
+
+
+async def test_a_look_changes_nothing_while_the_app_is_served(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deployment.look()
+    assert engine.container is None
+    await deploy(deployment, APP)
+    await deployment.look()
+    assert deployment.url == URL
+
+
+async def test_a_dev_server_that_has_ended_is_all_that_is_started_again(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    assert engine.container is not None
+    engine.container.is_serving = False
+    await deployment.look()
+    assert not deployment.is_serving
+    await deploy(deployment, APP)
+    assert (len(engine.writes), engine.installs, engine.servers_started) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_a_container_that_somebody_stopped_or_removed_is_found_out_by_a_look(
+    deployment: Deployment, engine: MemoryEngine, is_lost: bool
+) -> None:
+    await deploy(deployment, APP)
+    assert engine.container is not None
+    if is_lost:
+        engine.lose_container()
+    else:
+        engine.container.is_running = False
+    await deployment.look()
+    assert not deployment.is_serving
+    await deploy(deployment, APP)
+    assert held(engine) == APP
+    assert engine.writes == [set(APP), set(APP)]
+
+
+async def test_an_engine_that_does_not_answer_a_look_has_nothing_of_ours(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    engine.problem = SandboxUnavailable("Docker is gone.")
+    await deployment.look()
+    assert not deployment.is_serving
+
+
+async def test_a_look_does_not_wait_for_an_engine_that_is_slow(
+    deployment: Deployment, engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deploy(deployment, APP)
+    monkeypatch.setattr("actors.generation.deployment.LOOK_SECONDS", 0.01)
+    engine.hold("status")
+    await deployment.look()
+    assert deployment.url == URL

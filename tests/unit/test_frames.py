@@ -55,6 +55,7 @@ def generate(**members: Any) -> str:
         ),
         ('{"type":"cancel"}', CancelFrame()),
         ('{"type":"cancel","id":"c2"}', CancelFrame(id="c2")),
+        ('{"type":"cancel","commandId":"c1"}', CancelFrame(command_id="c1")),
     ],
 )
 def test_commands_are_read(text: str, frame: GenerateFrame | CancelFrame) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from actors import messages as m
-from actors.effects import Breed, Effect, ForgetBirths, Send
+from actors.crashes import MAX_RESTARTS, RESTART_WINDOW_SECONDS
+from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
 from actors.roster import (
     MAX_KEPT_REQUESTS,
-    MAX_RESTARTS,
-    RESTART_WINDOW_SECONDS,
     Roster,
     Stage,
     addressed,
 )
+from actors.watchdog import HUNG_SECONDS, PING_SECONDS
 
 
 class World:
@@ -28,6 +28,7 @@ class World:
             clock=lambda: self.now,
         )
         self.sent: list[tuple[str, m.Message]] = []
+        self.killed: list[int] = []
         self.bred = 0
         self.born = 0
         self.do(self.roster.restock())
@@ -41,6 +42,8 @@ class World:
                     self.bred += count
                 case ForgetBirths():
                     self.bred = 0
+                case Kill(pid):
+                    self.killed.append(pid)
 
     def at(self, now: float) -> Roster:
         """The roster when the clock shows `now`."""
@@ -147,6 +150,20 @@ def test_an_actor_that_works_again_is_not_passivated(world: World) -> None:
     assert world.roster.stage("p") is Stage.LIVE
 
 
+def test_who_asks_for_the_app_begins_the_idle_time_anew(world: World) -> None:
+    address = live(world)
+    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    request = world.request(m.OpenPreview)
+    assert world.to(address)[-1] == request
+    world.do(world.at(1000.0).passivate_idle())  # while the actor has not said that it is idle
+    assert world.roster.stage("p") is Stage.LIVE
+    world.do(world.at(1000.0).idle(world.actor_of("p"), True))
+    world.do(world.at(1009.0).passivate_idle())
+    assert world.roster.stage("p") is Stage.LIVE
+    world.do(world.at(1010.0).passivate_idle())
+    assert world.roster.stage("p") is Stage.PASSIVATING
+
+
 def test_a_clean_up_may_name_its_own_limit(world: World) -> None:
     live(world)
     world.do(world.at(100.0).idle(world.actor_of("p"), True))
@@ -229,8 +246,18 @@ def test_three_crashes_in_a_minute_end_the_run_with_a_reason(world: World) -> No
         crash(world, float(number))
     adopted = world.to(world.give_birth())[0]
     assert isinstance(adopted, m.AdoptProject)
-    assert adopted.crash_reason is not None
-    assert str(MAX_RESTARTS) in adopted.crash_reason
+    assert adopted.crash_report is not None
+    assert str(MAX_RESTARTS) in adopted.crash_report.sentence
+    assert adopted.crash_report.pids == tuple(range(1001, 1001 + MAX_RESTARTS))
+
+
+def test_a_project_is_told_once_that_it_died_too_often(world: World) -> None:
+    world.generate()
+    for number in range(MAX_RESTARTS):
+        crash(world, float(number))
+    told = world.give_birth()
+    world.do(world.at(9.0).nursery_died({told}, 0))
+    assert world.to(world.give_birth()) == [m.AdoptProject(project_id="p")]
 
 
 def test_when_even_the_last_actor_dies_the_project_is_given_up_and_commands_are_refused(
@@ -308,6 +335,60 @@ def test_a_dead_nursery_is_survived_without_using_a_spare_that_died_with_it(worl
     assert world.roster.stage("p") is Stage.WAITING
     assert world.bred > before
     assert world.to(world.give_birth()) == [m.AdoptProject(project_id="p")]
+
+
+def test_the_deaths_of_nurseries_are_no_crashes_of_their_children(world: World) -> None:
+    world.generate()
+    for number in range(MAX_RESTARTS):
+        world.do(world.at(float(number)).nursery_died({world.give_birth()}, 0))
+    assert world.to(world.give_birth()) == [m.AdoptProject(project_id="p")]
+    assert world.roster.restarts == MAX_RESTARTS
+
+
+def look_after(world: World, at: float) -> None:
+    world.do(world.at(at).look_after())
+
+
+def test_a_busy_actor_that_gives_no_sign_of_life_is_ended(world: World) -> None:
+    address = live(world)
+    look_after(world, 10.0)
+    assert world.to(address)[-1] != m.Ping()  # it is new
+    look_after(world, 10.0 + PING_SECONDS)
+    assert world.to(address)[-1] == m.Ping()
+    look_after(world, 10.0 + PING_SECONDS + HUNG_SECONDS - 1)
+    assert world.killed == []
+    look_after(world, 10.0 + PING_SECONDS + HUNG_SECONDS)
+    assert world.killed == [1001]
+
+
+def test_an_actor_that_answers_is_asked_again_and_lives(world: World) -> None:
+    address = live(world)
+    for number in range(20):
+        look_after(world, PING_SECONDS * number)
+        world.roster.heard(address)
+    assert world.to(address).count(m.Ping()) > 10
+    assert world.killed == []
+
+
+def test_an_idle_actor_is_left_alone_until_it_is_told_something(world: World) -> None:
+    address = live(world)
+    world.do(world.at(2.0).idle(address, True))
+    look_after(world, 3.0)
+    look_after(world, 100.0)
+    assert m.Ping() not in world.to(address)
+    world.generate(request_id="r2")
+    look_after(world, 101.0)
+    look_after(world, 101.0 + PING_SECONDS)
+    assert world.to(address)[-1] == m.Ping()
+
+
+def test_an_actor_that_hangs_while_it_is_passivated_is_ended(world: World) -> None:
+    address = live(world)
+    world.do(world.at(2.0).idle(address, True))
+    world.request(m.PassivateProject)
+    for at in (3.0, 3.0 + PING_SECONDS, 3.0 + PING_SECONDS + HUNG_SECONDS):
+        look_after(world, at)
+    assert world.killed == [1001]
 
 
 def test_a_watcher_that_ends_leaves_the_others(world: World) -> None:

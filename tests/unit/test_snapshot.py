@@ -13,9 +13,11 @@ from actors.snapshot import snapshot_data
 from actors.state import ProjectState, apply, file_info
 from tests.support.history import history
 
+SERVICE = "http://h:1"
 EMPTY: dict[str, object] = {
     "state": "idle",
     "phases": [],
+    "designing": 0,
     "files": [],
     "openFile": None,
     "queue": [],
@@ -31,7 +33,8 @@ EMPTY: dict[str, object] = {
 
 
 def test_an_empty_project_has_every_member() -> None:
-    assert snapshot_data(ProjectState(project_id="p"), model="demo", is_demo=True) == EMPTY
+    state = ProjectState(project_id="p")
+    assert snapshot_data(state, model="demo", is_demo=True, service_url=SERVICE) == EMPTY
 
 
 def test_a_running_project_is_shown_whole() -> None:
@@ -48,6 +51,7 @@ def test_a_running_project_is_shown_whole() -> None:
         ev.CommandQueued(id="2", place=1, **command),  # type: ignore[arg-type]  # as listed above
         ev.RunStarted(id="1", first_phase=1, **command),  # type: ignore[arg-type]  # as above
         ev.StateChange(state=RunState.IMPLEMENTING_PHASE),
+        ev.PhaseDesigning(phase_number=1),
         ev.PhaseDesigned(phase=plan),
         ev.FileEnd(path="b", content="☃"),
         ev.FileEnd(path="a", content=""),
@@ -55,12 +59,12 @@ def test_a_running_project_is_shown_whole() -> None:
         ev.FileChunk(path="c", chunk="te"),
         ev.FileChunk(path="c", chunk="xt"),
         ev.SandboxStarted(kind="docker", container_id="c0ffee"),
-        ev.ServerStarted(url="http://h"),
+        ev.ServerStarted(url="http://another-port/preview/p/"),
     ]
     for seq, event in enumerate(events, 1):
         apply(state, event, seq)
     on_wire = {"description": "d", "model": "m", "maxPhases": 5}
-    assert snapshot_data(state, model="m", is_demo=False) == {
+    assert snapshot_data(state, model="m", is_demo=False, service_url=SERVICE) == {
         "state": "implementing_phase",
         "phases": [
             {
@@ -73,6 +77,7 @@ def test_a_running_project_is_shown_whole() -> None:
                 "finished": ["b", "a"],
             }
         ],
+        "designing": 1,
         "files": [
             {"path": "a", "size": 0, "sha256": file_info("", 1).sha256, "phaseNumber": 1},
             {"path": "b", "size": 3, "sha256": file_info("☃", 1).sha256, "phaseNumber": 1},
@@ -82,18 +87,18 @@ def test_a_running_project_is_shown_whole() -> None:
         "run": {"id": "1", **on_wire, "firstPhase": 1},
         "problem": None,
         "descriptions": ["d"],
-        "previewUrl": "http://h",
+        "previewUrl": "http://h:1/preview/p/",
         "sandbox": {"kind": "docker", "containerId": "c0ffee"},
         "model": "m",
         "isDemo": False,
-        "lastSeq": 12,
+        "lastSeq": 13,
     }
 
 
 def test_a_problem_is_shown_with_its_code() -> None:
     state = ProjectState(project_id="p")
     apply(state, ev.ErrorRaised(message="m", code="c"), 1)
-    data = snapshot_data(state, model="m", is_demo=False)
+    data = snapshot_data(state, model="m", is_demo=False, service_url=SERVICE)
     assert data["problem"] == {"code": "c", "message": "m"}
 
 
@@ -102,7 +107,7 @@ def test_a_snapshot_is_plain_json_and_shares_nothing_with_the_state(seed: int) -
     state = ProjectState(project_id="p")
     for seq, event in enumerate(history(random.Random(seed)), 1):
         apply(state, event, seq)
-    data = snapshot_data(state, model="m", is_demo=False)
+    data = snapshot_data(state, model="m", is_demo=False, service_url=SERVICE)
     assert orjson.loads(orjson.dumps(data)) == data
     before = orjson.dumps(data)
     state.descriptions.append("later")

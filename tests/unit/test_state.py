@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from copy import deepcopy
 
 import pytest
 
@@ -22,7 +20,6 @@ from actors.state import (
     apply,
     file_info,
 )
-from tests.support.history import history
 
 PLAN = PhasePlan(
     name="Base",
@@ -211,9 +208,10 @@ def test_a_restored_file_is_closed_and_keeps_its_former_measure() -> None:
     assert state.files == {"a": file_info("former", 0)}
 
 
-def test_a_resumed_run_closes_the_unfinished_file() -> None:
-    state = fold(ev.FileStart(path="a"), ev.RunResumed(id="1", phase_number=1))
-    assert state.open_file is None
+def test_a_resumed_run_goes_on_with_the_unfinished_file() -> None:
+    state = fold(ev.FileChunk(path="a", chunk="te"), ev.RunResumed(id="1", phase_number=1))
+    apply(state, ev.FileChunk(path="a", chunk="xt"), 3)
+    assert state.open_file == OpenFile(path="a", chunks=["te", "xt"])
 
 
 def test_the_sandbox_and_its_preview_are_remembered() -> None:
@@ -225,15 +223,3 @@ def test_the_sandbox_and_its_preview_are_remembered() -> None:
         "c0ffee",
         "http://h",
     )
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_a_history_folded_in_two_parts_gives_the_same_state(seed: int) -> None:
-    events = list(history(random.Random(seed)))
-    cut = len(events) // 2
-    state = fold(*events[:cut])
-    copy = deepcopy(state)
-    for seq, event in enumerate(events[cut:], cut + 1):
-        apply(copy, event, seq)
-    assert copy == fold(*events)
-    assert state == fold(*events[:cut])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors import events as ev
 from actors.errors import OutputInvalid
 from actors.events import Event
+from actors.generation.prompts import free_marker, write_scof
 from actors.generation.scof import MAX_FILE_CHARS, MAX_LINE_CHARS, ScofLimitError
+from actors.generation.seam import UnfinishedFile, continuable
 from actors.generation.writer import FileWriter
+from actors.state import OpenFile, ProjectState, apply
 
 FORMER = "one\ntwo\n"
 PATCH = "cat << 'EOF' | patch a.ts\n@@\n one\n-two\n+2\nEOF\n"
@@ -43,15 +48,10 @@ def write(files: dict[str, str], *pieces: str, reason: str = "stop") -> list[Eve
     return [*told, *writer.close(reason)]
 
 
-def until_limit(events: Iterable[Event]) -> tuple[list[Event], ScofLimitError]:
-    """Return the events that came before the limit, and the limit."""
-    told: list[Event] = []
-    try:
-        for event in events:
-            told.append(event)
-    except ScofLimitError as error:
-        return told, error
-    pytest.fail("no limit was met")
+def limit_of(writer: FileWriter) -> ScofLimitError:
+    with pytest.raises(ScofLimitError) as caught:
+        writer.check()
+    return caught.value
 
 
 # --- write ---------------------------------------------------------------------------------------
@@ -77,16 +77,6 @@ def test_an_empty_file_has_no_chunk() -> None:
     files = {"a.ts": FORMER}
     assert write(files, "cat > a.ts << 'EOF'\nEOF\n") == [start("a.ts"), end("a.ts", "")]
     assert files == {"a.ts": ""}
-
-
-def test_a_file_is_kept_before_the_next_one_begins() -> None:
-    files: dict[str, str] = {}
-    writer = FileWriter(files)
-    for event in writer.feed("cat > a.ts << A\nx\nA\ncat > b.ts << B\n"):
-        if event == start("b.ts"):
-            assert files == {"a.ts": "x\n"}
-    assert list(writer.close("stop")) == [restored("b.ts", None)]
-    assert files == {"a.ts": "x\n"}
 
 
 def test_a_file_without_its_marker_is_kept_where_the_next_header_ends_it() -> None:
@@ -182,7 +172,7 @@ def test_a_file_after_a_patch_is_streamed_again() -> None:
     ],
     ids=["write", "append", "patch"],
 )
-def test_a_file_that_breaks_off_leaves_the_former_text(
+def test_a_file_that_breaks_off_stays_open_and_leaves_the_former_text(
     text: str, chunks: list[str], files: dict[str, str], reason: str
 ) -> None:
     written = dict(files)
@@ -191,23 +181,40 @@ def test_a_file_that_breaks_off_leaves_the_former_text(
     assert write(written, text, reason=reason) == [
         start("a.ts"),
         *[chunk("a.ts", shown_text) for shown_text in shown],
-        restored("a.ts", former),
     ]
     assert written == files
 
 
 def test_the_files_before_the_one_that_breaks_off_are_kept() -> None:
     files = {"b.ts": "b\n"}
-    told = write(files, "cat > a.ts << A\nx\nA\ncat > b.ts << B\ny", reason="length")
+    told = write(files, "cat > a.ts << A\nx\nA\ncat > b.ts << B\ny\n", reason="length")
     assert told == [
         start("a.ts"),
         chunk("a.ts", "x\n"),
         end("a.ts", "x\n"),
         start("b.ts"),
-        chunk("b.ts", "y"),
-        restored("b.ts", "b\n"),
+        chunk("b.ts", "y\n"),
     ]
     assert files == {"a.ts": "x\n", "b.ts": "b\n"}
+
+
+@pytest.mark.parametrize(
+    "torn",
+    ["con", "EO", "cat > b.ts << 'EO", "cat > b.ts \\\n", "cat > b.ts \\\n << 'E", "\tEOF\n x"],
+    ids=["text", "marker", "header", "header to come", "header over two lines", "held marker"],
+)
+@pytest.mark.parametrize("reason", ["length", "error"])
+def test_what_may_not_be_the_files_text_is_left_out_where_it_breaks_off(
+    torn: str, reason: str
+) -> None:
+    told = write({}, f"cat > a.ts << 'EOF'\nx\n{torn}", reason=reason)
+    assert told == [start("a.ts"), chunk("a.ts", "x\n")]
+
+
+@pytest.mark.parametrize("marker", ["EOF", "EOF \t", "  EOF\n\n"])
+def test_a_file_whose_marker_is_the_last_to_come_is_finished(marker: str) -> None:
+    told = write({}, f"cat > a.ts << 'EOF'\nx\n{marker}", reason="error")
+    assert told[-1] == end("a.ts", "x\n")
 
 
 def test_a_header_that_was_cut_off_opens_nothing() -> None:
@@ -256,15 +263,16 @@ TOLD_BEFORE = [
 
 def test_what_came_before_a_limit_in_the_same_piece_is_told_and_kept() -> None:
     files: dict[str, str] = {}
-    told, limit = until_limit(FileWriter(files).feed(A_AND_B + "x" * (MAX_LINE_CHARS + 1)))
-    assert told == TOLD_BEFORE
+    writer = FileWriter(files)
+    assert writer.feed(A_AND_B + "x" * (MAX_LINE_CHARS + 1)) == TOLD_BEFORE
+    assert limit_of(writer).what == "a line"
     assert files == {"a.ts": "x\n"}
-    assert limit.what == "a line"
 
 
 def test_a_limit_is_raised_as_the_parser_words_it() -> None:
-    told, limit = until_limit(FileWriter({}).feed("x" * (MAX_LINE_CHARS + 1)))
-    assert told == []
+    writer = FileWriter({})
+    assert writer.feed("x" * (MAX_LINE_CHARS + 1)) == []
+    limit = limit_of(writer)
     assert isinstance(limit, OutputInvalid)
     assert limit.code == "output_invalid"
     assert str(limit) == (
@@ -277,18 +285,266 @@ def test_a_limit_met_by_the_end_of_the_answer_is_raised_after_the_rest() -> None
     files: dict[str, str] = {}
     writer = FileWriter(files)
     line = "xxx\n"
-    before = list(writer.feed("cat > a.ts << A\n" + line * (MAX_FILE_CHARS // len(line) - 1)))
+    before = writer.feed("cat > a.ts << A\n" + line * (MAX_FILE_CHARS // len(line) - 1))
     assert before[0] == start("a.ts")
-    assert list(writer.feed("1234567")) == []
-    told, limit = until_limit(writer.close("length"))
-    assert told == [chunk("a.ts", "1234")]
-    assert limit.what == "a file"
+    assert writer.feed("1234567") == []
+    writer.check()
+    assert writer.close("length") == [chunk("a.ts", "1234")]
+    assert limit_of(writer).what == "a file"
     assert files == {}
 
 
-def test_an_answer_can_be_closed_after_a_limit_and_its_open_file_is_restored() -> None:
+def test_an_answer_can_be_closed_after_a_limit() -> None:
     files = {"b.ts": "b\n"}
     writer = FileWriter(files)
-    until_limit(writer.feed(A_AND_B + "x" * (MAX_LINE_CHARS + 1)))
-    assert list(writer.close("error")) == [restored("b.ts", "b\n")]
+    writer.feed(A_AND_B + "x" * (MAX_LINE_CHARS + 1))
+    assert writer.close("error") == []
     assert files == {"a.ts": "x\n", "b.ts": "b\n"}
+
+
+# --- an unfinished file --------------------------------------------------------------------------
+
+HEAD = "import { Timer } from './timer.js';\nimport { List } from './list.js';\n"
+SEAM = "export function start(minutes) {\n  const timer = new Timer(minutes);\n"
+SO_FAR = HEAD + "\n" + SEAM
+REST = "  timer.start();\n  return timer;\n}\n"
+UNFINISHED = UnfinishedFile("a.ts", SO_FAR, SEAM)
+OTHER = "cat > b.ts << B\ny\nB\n"
+TOLD_OTHER = [start("b.ts"), chunk("b.ts", "y\n"), end("b.ts", "y\n")]
+MISMATCH = warning("seam_mismatch", "a.ts: the answer does not go on where the text ends")
+
+
+def block(text: str, into: str = ">") -> str:
+    return f"cat {into} a.ts << 'EOF'\n{text}EOF\n"
+
+
+def go_on(files: dict[str, str], *pieces: str, reason: str = "stop") -> list[Event]:
+    writer = FileWriter(files, UNFINISHED)
+    told = [event for piece in pieces for event in writer.feed(piece)]
+    writer.check()
+    return [*told, *writer.close(reason)]
+
+
+def joined(told: list[Event], path: str = "a.ts") -> str | None:
+    """The text of the open file that viewers who had its text so far then have."""
+    state = ProjectState(project_id="p", open_file=OpenFile(path=path, chunks=[SO_FAR]))
+    for seq, event in enumerate(told, 1):
+        apply(state, event, seq)
+    return state.open_file.text if state.open_file is not None else None
+
+
+def test_the_example_has_the_seam_that_is_found() -> None:
+    assert continuable("a.ts", SO_FAR) == UNFINISHED
+
+
+@pytest.mark.parametrize("into", [">", ">>"])
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_a_repeated_seam_joins_what_follows_and_the_whole_is_the_file(into: str, step: int) -> None:
+    files = {"a.ts": FORMER}
+    text = block(SEAM + REST, into)
+    told = go_on(files, *[text[at : at + step] for at in range(0, len(text), step)])
+    assert told[-1] == end("a.ts", SO_FAR + REST)
+    assert all(isinstance(event, ev.FileChunk) for event in told[:-1])
+    assert joined(told[:-1]) == SO_FAR + REST
+    assert files == {"a.ts": SO_FAR + REST}
+
+
+def test_a_file_that_only_lacked_its_marker_is_finished_as_it_is() -> None:
+    files: dict[str, str] = {}
+    assert go_on(files, block(SEAM)) == [end("a.ts", SO_FAR)]
+    assert files == {"a.ts": SO_FAR}
+
+
+def test_a_line_that_broke_off_is_gone_on_with() -> None:
+    unfinished = continuable("a.ts", SO_FAR + "  timer.st")
+    assert unfinished is not None
+    writer = FileWriter({}, unfinished)
+    assert writer.feed(block(unfinished.seam + "art();\n}\n")) == [
+        chunk("a.ts", "art();\n}\n"),
+        end("a.ts", SO_FAR + "  timer.start();\n}\n"),
+    ]
+
+
+def test_a_file_that_was_begun_anew_is_empty_again_and_written_in_full() -> None:
+    files = {"a.ts": FORMER}
+    other = HEAD + "export const start = () => new Timer();\n"
+    assert go_on(files, block(other)) == [start("a.ts"), chunk("a.ts", other), end("a.ts", other)]
+    assert files == {"a.ts": other}
+
+
+NOT_THE_SEAM = [
+    *("", "\n", REST, SEAM[:-1] + ";\n" + REST, SEAM.replace("  ", "    ") + REST, "\n" + SEAM),
+    *(SEAM.split("\n", 1)[0] + "\n", SEAM.split("\n", 1)[1] + REST, HEAD[1:], "```ts\n" + SEAM),
+]
+
+
+@pytest.mark.parametrize("former", [None, FORMER], ids=["no file", "a file"])
+@pytest.mark.parametrize("text", NOT_THE_SEAM)
+def test_a_block_that_does_not_begin_with_the_seam_gives_the_file_up_and_nothing_else(
+    text: str, former: str | None
+) -> None:
+    before = {} if former is None else {"a.ts": former}
+    files = dict(before)
+    assert go_on(files, block(text), OTHER) == [MISMATCH, restored("a.ts", former), *TOLD_OTHER]
+    assert files == {**before, "b.ts": "y\n"}
+
+
+def test_a_patch_of_an_unfinished_file_gives_it_up() -> None:
+    files = {"a.ts": FORMER}
+    assert go_on(files, PATCH) == [MISMATCH, restored("a.ts", FORMER)]
+    assert files == {"a.ts": FORMER}
+
+
+def test_a_block_that_its_next_file_ends_is_joined_too() -> None:
+    files: dict[str, str] = {}
+    told = go_on(files, f"cat > a.ts << EOF\n{SEAM}{REST}{OTHER}")
+    assert end("a.ts", SO_FAR + REST) in told
+    assert told[-3:] == TOLD_OTHER
+
+
+@pytest.mark.parametrize(
+    ("text", "so_far"),
+    [
+        ("", SO_FAR),
+        (SEAM[:-1], SO_FAR),
+        (HEAD[:-1], SO_FAR),
+        (SEAM, SO_FAR),
+        (SEAM + REST + "EO", SO_FAR + REST),
+        (HEAD + "other\n", HEAD + "other\n"),
+    ],
+    ids=["nothing", "in the seam", "in the head", "behind it", "later", "in a rewrite"],
+)
+def test_a_continuation_that_breaks_off_stays_open_with_what_is_known_to_be_its_text(
+    text: str, so_far: str
+) -> None:
+    files = {"a.ts": FORMER}
+    told = go_on(files, f"cat > a.ts << 'EOF'\n{text}", reason="error")
+    assert joined(told) == so_far
+    assert files == {"a.ts": FORMER}
+
+
+def test_an_answer_without_the_file_leaves_it_open() -> None:
+    assert go_on({}, "Sorry.\n") == []
+
+
+def test_a_file_that_comes_later_than_asked_for_is_joined_all_the_same() -> None:
+    files = {"a.ts": FORMER}
+    told = go_on(files, OTHER, block(SEAM + REST))
+    assert told == [
+        restored("a.ts", FORMER),
+        *TOLD_OTHER,
+        start("a.ts"),
+        chunk("a.ts", SO_FAR),
+        chunk("a.ts", REST),
+        end("a.ts", SO_FAR + REST),
+    ]
+    assert files == {"a.ts": SO_FAR + REST, "b.ts": "y\n"}
+
+
+@pytest.mark.parametrize(
+    ("later", "told_of_it"),
+    [
+        (block(REST), [MISMATCH]),
+        (block(SEAM.split("\n", 1)[0] + "\n"), [MISMATCH]),
+        (block(HEAD), [start("a.ts"), chunk("a.ts", HEAD), end("a.ts", HEAD)]),
+        (f"cat > a.ts << EOF\n{SEAM[:-1]}", []),
+    ],
+    ids=["no seam", "half a seam", "a rewrite", "it breaks off in the seam"],
+)
+def test_a_file_that_comes_later_than_asked_for_is_restored_once(
+    later: str, told_of_it: list[Event]
+) -> None:
+    told = go_on({"a.ts": FORMER}, OTHER, later)
+    assert told == [restored("a.ts", FORMER), *TOLD_OTHER, *told_of_it]
+
+
+def test_a_second_block_may_have_the_seam_that_the_first_one_lacked() -> None:
+    files: dict[str, str] = {}
+    told = go_on(files, block(REST), block(SEAM + REST))
+    assert told[:2] == [MISMATCH, restored("a.ts", None)]
+    assert told[-1] == end("a.ts", SO_FAR + REST)
+
+
+def test_a_continued_file_can_be_appended_to_in_the_same_answer() -> None:
+    files: dict[str, str] = {}
+    told = go_on(files, block(SEAM + REST), block("// end\n", ">>"))
+    assert told[-1] == end("a.ts", SO_FAR + REST + "// end\n")
+
+
+def test_a_joined_file_has_the_limit_of_any_file() -> None:
+    text = "x" * 79 + "\n"
+    so_far = text * ((MAX_FILE_CHARS - 200) // len(text)) + SEAM
+    unfinished = continuable("a.ts", so_far)
+    assert unfinished is not None
+    files: dict[str, str] = {}
+    writer = FileWriter(files, unfinished)
+    told = writer.feed(block(SEAM + text + text + text + text) + OTHER)
+    assert told == []
+    assert limit_of(writer).what == "a file"
+    assert files == {}
+
+
+# --- any text, cut anywhere, as often as you like ------------------------------------------------
+
+LINES = st.sampled_from(
+    [
+        *(
+            "",
+            "",
+            "  ",
+            "}",
+            "});",
+            "\r",
+            "x\r",
+            "cat > x \\",
+            "END_OF_FILE_X",
+            "END",
+            "caf\xe9 \u2028 x",
+        ),
+        *("  const timer = new Timer(minutes); // 1", "  const timer = new Timer(minutes); // 2"),
+        *("export function the_same_line_again_and_again() {", "\U0001f345" * 30, "\ta\x00b"),
+    ]
+)
+CONTENTS = st.lists(LINES | st.text(max_size=60), max_size=60).map(
+    lambda lines: "".join(line.replace("\n", " ") + "\n" for line in lines)
+)
+
+
+def scof(content: str, line_end: str) -> str:
+    """Write a block whose content is `content`; one CR before each LF is not content."""
+    marker = free_marker([content])
+    escaped = (
+        re.sub("\n", "\r\n", content) if line_end == "\r\n" else content.replace("\r\n", "\r\r\n")
+    )
+    return write_scof("a.md", escaped, marker)
+
+
+@given(
+    CONTENTS,
+    st.lists(st.tuples(st.integers(0, 2_000), st.sampled_from(["length", "error", "crash"]))),
+    st.sampled_from(["\n", "\r\n"]),
+    st.integers(1, 50),
+)
+def test_no_line_is_doubled_or_missing_however_often_a_file_breaks_off(
+    content: str, cuts: list[tuple[int, str]], line_end: str, step: int
+) -> None:
+    state = ProjectState(project_id="p")
+    files = {"a.md": FORMER}
+    for length, reason in [*cuts, (10_000, "stop")]:
+        open_file = state.open_file
+        unfinished = continuable("a.md", open_file.text) if open_file is not None else None
+        at = content.index(unfinished.seam) if unfinished is not None else 0
+        text = scof(content[at:], line_end)[:length]
+        writer = FileWriter(files, unfinished)
+        told = [
+            event for i in range(0, len(text), step) for event in writer.feed(text[i : i + step])
+        ]
+        told += writer.close(reason) if reason != "crash" else []
+        assert not [event for event in told if isinstance(event, ev.ModelWarning | ev.FileRestored)]
+        for event in told:
+            apply(state, event, state.last_seq + 1)
+        if state.files:
+            break
+        assert content.startswith(state.open_file.text if state.open_file is not None else "")
+    assert files == {"a.md": content}
+    assert state.open_file is None

@@ -1,0 +1,105 @@
+"""The preview: an idle project's app is started when somebody asks for it.
+
+A project that comes back from hibernation has a stopped sandbox, or none any more. Its files are
+in the store, so that nothing but the time of a start is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from actors import events as ev
+from actors.errors import Fenced, InternalError, ServiceError
+from actors.generation.deployment import Deployment
+from actors.journal import Journal
+
+log = logging.getLogger(__name__)
+
+LoadFiles = Callable[[], Awaitable[dict[str, str]]]
+
+
+class Preview:
+    """Starts the app as a task, one at a time; never beside a run, which has the sandbox then.
+
+    `on_end` is awaited when that task has come to its end by itself, also by an error; not after
+    `stop`, whose caller goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        deployment: Deployment,
+        load_files: LoadFiles,
+        on_end: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._journal = journal
+        self._deployment = deployment
+        self._load_files = load_files
+        self._on_end = on_end
+        self._task: asyncio.Task[None] | None = None
+        self._problem: ServiceError | None = None
+
+    @property
+    def is_opening(self) -> bool:
+        return self._task is not None
+
+    async def open(self) -> str | None:
+        """Return where the app answers, or None while it is being started; never waits for that.
+
+        Raises, once, what the last start failed with; the call after that one starts it again.
+        """
+        if self._task is not None:
+            return None
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            raise problem
+        await self._deployment.look()
+        if not self._deployment.is_serving:
+            project_id = self._journal.state.project_id
+            self._task = asyncio.create_task(self._work(), name=f"preview-{project_id}")
+        return self._deployment.url
+
+    async def stop(self) -> None:
+        """Cancel the task and wait for its end; a failure that nobody was told is forgotten."""
+        task, self._task = self._task, None
+        self._problem = None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            await self._journal.settled()  # what the task had begun to record counts
+
+    async def _work(self) -> None:
+        """Start the app; only cancelling leaves what follows to whoever cancelled."""
+        project_id = self._journal.state.project_id
+        try:
+            await self._start_app()
+        except Fenced:
+            return  # the agent is leaving
+        except ServiceError as error:
+            log.warning("%s: its app cannot be started: %s", project_id, error)
+            self._problem = error
+        except Exception:
+            log.exception("%s: its app cannot be started", project_id)
+            self._problem = InternalError()
+        self._task = None
+        await self._on_end()
+
+    async def _start_app(self) -> None:
+        """Bring the sandbox up to the stored files, as a run does behind a phase's last file."""
+        deployment, state = self._deployment, self._journal.state
+        started = await deployment.ready()
+        if (state.sandbox_kind, state.sandbox_container_id) != (
+            deployment.kind,
+            started.container_id,
+        ):
+            await self._journal.record(
+                ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id)
+            )
+        files = await self._load_files()
+        await deployment.write(files)
+        if deployment.needs_install(files):
+            await deployment.install(files)
+        await self._journal.record(ev.ServerStarted(url=await deployment.serve()))
