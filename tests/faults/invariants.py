@@ -174,17 +174,16 @@ def check_commands(
     phases: Mapping[str, int],
     journal: Sequence[Row],
     *,
-    cancels: int,
+    cancels: Mapping[str, str | None],
     replacements: int,
 ) -> None:
     """Every command ran exactly once and came to one end.
 
-    `phases` says how many each asked for; `cancels` and `replacements` how many commands were
-    sent that may end or drop others.
+    `phases` says how many each asked for; `cancels` what each cancel was answered, `replacements`
+    how many commands were to stop others.
     """
-    times: dict[str, Counter[str]] = {
-        type_: Counter() for type_ in ("command_queued", "command_dropped", "run_started")
-    }
+    kinds = ("command_queued", "command_dropped", "run_started")
+    times: dict[str, Counter[str]] = {type_: Counter() for type_ in kinds}
     endings: Counter[str] = Counter()
     running = ""
     for row in journal:
@@ -209,11 +208,17 @@ def check_commands(
                 f"{project_id}: {command_id} was queued {queued} times, ran {started} times and "
                 f"was dropped {dropped} times"
             )
+    answered = [row for row in journal if row.type == "command_answered"]
+    if sorted((row.data["id"], row.data["code"]) for row in answered) != sorted(cancels.items()):
+        raise Violation(
+            f"{project_id}: the cancels were answered {cancels}", *(row.text for row in answered)
+        )
     others = {command_id for counter in times.values() for command_id in counter} - phases.keys()
+    done = sum(code is None for code in cancels.values())
     dropped = sum(times["command_dropped"].values())
-    if others or endings["user"] > cancels or endings["replaced"] > replacements:
+    if others or endings["user"] > done or endings["replaced"] > replacements:
         raise Violation(f"{project_id}: nobody asked for this", others, endings)
-    if dropped and not cancels:
+    if dropped and not done:
         raise Violation(f"{project_id}: {dropped} commands were dropped, nobody has cancelled")
 
 
@@ -228,11 +233,22 @@ def _check_ending(project_id: str, command_id: str, phases: int, row: Row) -> No
 
 
 def check_requests(
-    project_id: str, asked: Sequence[Asked], chronicle: Chronicle, journal: Sequence[Row]
+    project_id: str,
+    story: Story,
+    asked: Sequence[Asked],
+    chronicle: Chronicle,
+    journal: Sequence[Row],
 ) -> None:
-    """Nothing was asked of the model again that somebody had been told was finished."""
+    """Nothing was asked of the model again that somebody had been told was finished.
+
+    And what it was asked to go on with is what it had written.
+    """
     designed, finished = _told_at(chronicle, journal)
     for request in asked:
+        if request.text_so_far is not None:
+            expected = story.text(request.phase, request.paths[0])
+            if not expected.startswith(request.text_so_far):
+                raise Violation(f"{project_id}: another text is to be continued", request)
         if request.purpose == "plan" and designed.get(request.phase, request.at) < request.at:
             raise Violation(f"{project_id}: a plan was paid for twice", request)
         for path in request.paths:
