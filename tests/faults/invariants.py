@@ -17,11 +17,10 @@ import orjson
 from actors.events import decode_data
 from actors.journal import UNCLEAN_GAP
 from actors.state import ProjectState, apply
-from tests.faults.chronicle import Chronicle
+from tests.faults.chronicle import Chronicle, Stretch
 from tests.faults.model import Asked
 from tests.faults.story import Story
 from tests.faults.violation import Violation
-from tests.faults.watcher import Stretch, Watcher
 from tests.support.fold import Frame, differences
 
 #: Events that may be shown and then be lost in a crash, for the actor publishes them at once.
@@ -58,18 +57,18 @@ def rows(texts: Iterable[str]) -> list[Row]:
 # --- what viewers saw ----------------------------------------------------------------------------
 
 
-def check_viewer(watcher: Watcher, journal: Sequence[Row]) -> None:
+def check_viewer(name: str, stretches: Sequence[Stretch], journal: Sequence[Row]) -> None:
     """Whatever the journal has from a stretch's start to its end, the viewer was shown."""
-    for stretch in watcher.stretches:
+    for stretch in stretches:
         end = stretch.numbers[-1] if stretch.numbers else stretch.start
         seen = set(stretch.numbers)
         missed = [row for row in journal if stretch.start < row.seq <= end and row.seq not in seen]
         if missed:
             raise Violation(
-                f"{watcher.name} was not shown {len(missed)} events", *(row.text for row in missed)
+                f"{name} was not shown {len(missed)} events", *(row.text for row in missed)
             )
         if stretch.snapshot is not None:
-            check_snapshot(watcher.name, stretch, journal)
+            check_snapshot(name, stretch, journal)
 
 
 def check_snapshot(name: str, stretch: Stretch, journal: Sequence[Row]) -> None:

@@ -21,7 +21,8 @@ from tests.faults.schedule import Ending, Project, Round
 from tests.faults.story import Story
 from tests.faults.violation import Violation
 from tests.faults.watcher import Watcher
-from tests.support.fold import Fold, state_from_snapshot
+from tests.support.fold import Fold
+from tests.support.replay_fold import state_of_snapshot
 
 SETTLE_SECONDS = 60.0  # from the last fault to the end of the last run
 AGREE_SECONDS = 20.0  # for every viewer to be shown the last event
@@ -233,7 +234,7 @@ async def _check(stage: Stage, household: Household) -> float:
     told, journal = await _agreed(house, household)
     for watcher in household.watchers:
         invariants.check_state(watcher.name, watcher.fold.state, told)
-        invariants.check_viewer(watcher, journal)
+        invariants.check_viewer(watcher.name, watcher.stretches, journal)
     invariants.check_state("the journal", invariants.fold(journal), told)
     invariants.check_chronicle(chronicle, journal)
     lost = invariants.lost_seconds(chronicle, journal)
@@ -307,7 +308,7 @@ async def _end(stage: Stage) -> None:
     await _check_nothing_left(stage)
     await house.start()
     for project_id, told in before.items():
-        state = state_from_snapshot(project_id, told)
+        state = state_of_snapshot(project_id, told)
         again = await house.project(project_id)
         invariants.check_state(f"{project_id} as it was before the restart", state, again)
     await house.stop()
