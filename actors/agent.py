@@ -282,11 +282,6 @@ class ProjectAgent:
 
     async def _open_preview(self, request: m.OpenPreview) -> None:
         assert self._runner is not None
-<<<<<<< HEAD
-        if not any(phase.finished for phase in self._state.phases):
-            raise NotFound("The project has no files yet.")
-=======
->>>>>>> preview
         url = self._deployment.url if self._runner.is_active else await self._preview.open()
         self._office.answer(request, m.PreviewOpened(request_id=request.request_id, url=url))
 
