@@ -124,16 +124,9 @@ class Roster:
         return [*self._fill(), *self.restock()]
 
     def nursery_died(self, children: Collection[str], unborn: int) -> list[Effect]:
-        """Treat every child (by its key) as dead, and `unborn` births as not to happen.
-
-        Spares go first: a project whose actor died must not be given one that died with it.
-        """
+        """Treat every child (by its key) as dead, and `unborn` births as not to happen."""
         self._bred = max(0, self._bred - unborn)
-        self._spares = deque(s for s in self._spares if key(s[0]) not in children)
-        effects = self.restock()
-        for child in children:
-            effects += self.exited(child)
-        return effects
+        return self._ended(children)
 
     def _fill(self) -> list[Effect]:
         effects: list[Effect] = []
@@ -261,11 +254,18 @@ class Roster:
 
     def exited(self, address: Any) -> list[Effect]:
         """An actor process is gone; said once or twice for the same one."""
-        project_id = self._by_address.pop(key(address), None)
-        if project_id is None:
-            before = len(self._spares)
-            self._spares = deque(s for s in self._spares if key(s[0]) != key(address))
-            return self.restock() if len(self._spares) < before else []
+        return self._ended([key(address)])
+
+    def _ended(self, addresses: Collection[str]) -> list[Effect]:
+        """Forget all of them first: what is free now must go to none that has died as well."""
+        self._spares = deque(s for s in self._spares if key(s[0]) not in addresses)
+        effects: list[Effect] = []
+        for address in addresses:
+            if (project_id := self._by_address.pop(address, None)) is not None:
+                effects += self._vacated(project_id)
+        return [*effects, *self._fill(), *self._grant(), *self.restock()]
+
+    def _vacated(self, project_id: str) -> list[Effect]:
         entry = self._entries.pop(project_id)
         self._run_queue = deque(p for p in self._run_queue if p != project_id)
         effects = self._answer_passivation(entry)
@@ -275,7 +275,7 @@ class Roster:
                 effects += self._wait_again(entry)
         else:
             effects += self._crashed(entry)
-        return [*effects, *self._fill(), *self._grant(), *self.restock()]
+        return effects
 
     def _crashed(self, entry: Entry) -> list[Effect]:
         now = self._clock()

@@ -310,6 +310,16 @@ def test_a_dead_nursery_is_survived_without_using_a_spare_that_died_with_it(worl
     assert world.to(world.give_birth()) == [m.AdoptProject(project_id="p")]
 
 
+def test_a_place_that_a_dead_nursery_frees_goes_to_none_of_its_other_children() -> None:
+    world = World(max_runs=1, spares=3)
+    first, second, third = (live(world, project_id) for project_id in "abc")
+    for address in (first, second, third):
+        world.do(world.roster.run_wanted(address))
+    world.do(world.at(5.0).nursery_died([first, second], 0))
+    granted = [to for to, message in world.sent if isinstance(message, m.RunGranted)]
+    assert granted == [first, third]
+
+
 def test_a_watcher_that_ends_leaves_the_others(world: World) -> None:
     for watcher in ("one", "two"):
         world.do(
