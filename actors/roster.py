@@ -338,6 +338,7 @@ class Roster:
         for project_id in self._waiting:
             entry = self._entries.pop(project_id)
             effects += [_refuse(r, *_STOPPING) for r in entry.kept]
+            effects += self._tell_watchers(project_id, Stage.ABSENT)
         self._waiting.clear()
         for entry in self._entries.values():
             effects += [_refuse(r, *_STOPPING) for r in entry.kept]

@@ -376,6 +376,15 @@ def test_watchers_are_told_of_every_stage_until_they_end_it(world: World) -> Non
     assert stages_now == stages
 
 
+def test_watchers_learn_that_a_stop_ends_the_wait_for_an_actor(world: World) -> None:
+    world.request(m.WatchProject)
+    address = live(world)
+    world.do(world.at(1.0).exited(address))
+    world.do(world.roster.stop())
+    stages = [x.stage for x in world.to("gateway") if isinstance(x, m.ProjectChanged)]
+    assert stages == ["live", "waiting", "absent"]
+
+
 def test_stopping_saves_the_live_and_refuses_the_rest(world: World) -> None:
     address = live(world)
     world.generate("waiting", "w")
