@@ -63,9 +63,10 @@ class GetProject(ProjectRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassivateProject(ProjectRequest):
-    """Make an idle actor save, stop its sandbox and leave memory; answered by `Done`.
+    """Make an idle actor save, stop its sandbox and leave memory.
 
-    An actor with a run or a queue refuses with `Failed(code="project_busy")`.
+    Answered by the supervisor: by `Done` when the actor is gone, however it went, or by `Failed`;
+    an actor with a run or a queue refuses (`project_busy`).
     """
 
 
@@ -287,9 +288,11 @@ class ProjectIdle(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassivationRefused(Message):
-    """Project actor -> supervisor: there is work again; the actor stays."""
+    """Project actor -> supervisor: the actor stays; who asked is answered with code and message."""
 
     project_id: str
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

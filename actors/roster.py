@@ -209,14 +209,16 @@ class Roster:
             entry.idle_since = self._clock() if idle else None
         return []
 
-    def passivation_refused(self, sender: Any) -> list[Effect]:
+    def passivation_refused(self, sender: Any, code: str, message: str) -> list[Effect]:
         """The actor found work before it read the passivation: it stays, kept requests go to it."""
         entry = self._entry_of(sender)
-        if entry is None or entry.stage is not Stage.PASSIVATING:
+        if entry is None or entry.passivation is None:
             return []
+        refused = _refuse(entry.passivation, code, message)
         entry.stage, entry.passivation, entry.idle_since = Stage.LIVE, None, None
         kept, entry.kept = entry.kept, []
         return [
+            refused,
             *(Send(entry.address, request) for request in kept),
             *self._tell_watchers(entry.project_id, Stage.LIVE),
         ]

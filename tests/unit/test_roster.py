@@ -180,11 +180,13 @@ def test_a_refused_passivation_delivers_what_was_kept(world: World) -> None:
     address = live(world)
     world.request(m.PassivateProject)
     request = world.generate(request_id="late")
-    world.do(world.roster.passivation_refused(world.actor_of("p")))
+    world.do(world.roster.passivation_refused(address, "project_busy", "It has work."))
     assert world.to(address)[-1] == request
     assert world.roster.stage("p") is Stage.LIVE
-    world.do(world.roster.passivation_refused(world.actor_of("p")))
-    world.do(world.roster.passivation_refused(world.actor_of("unknown")))
+    refused = m.Failed(request_id="q", code="project_busy", message="It has work.")
+    assert world.to("gateway") == [refused]
+    for sender in (address, "unknown"):
+        assert world.roster.passivation_refused(sender, "", "") == []
 
 
 def test_passivating_an_absent_project_is_done_at_once_and_a_leaving_one_is_refused(
@@ -257,7 +259,7 @@ def test_a_late_report_of_a_dead_actor_does_not_count_for_its_successor(world: W
         world.roster.run_wanted(old),
         world.roster.leaving(old),
         world.at(0.0).idle(old, True),
-        world.roster.passivation_refused(old),
+        world.roster.passivation_refused(old, "", ""),
     ):
         assert late == []
     world.do(world.at(1000.0).passivate_idle())
