@@ -228,6 +228,8 @@ class ProjectAgent:
     def _hand_back(self, message: m.Message) -> None:
         """Return what came too late, until the supervisor says that nothing more comes."""
         match message:
+            case m.PassivateProject():
+                pass  # the supervisor answers it when we are gone
             case m.Request():
                 self._office.tell_supervisor(message)
             case m.LeaveGranted():
@@ -235,10 +237,11 @@ class ProjectAgent:
 
     def _refuse(self, message: m.Message, code: str, sentence: str) -> None:
         if isinstance(message, m.PassivateProject):
-            self._office.tell_supervisor(m.PassivationRefused(project_id=self._project_id))
+            refused = m.PassivationRefused(project_id=self._project_id, code=code, message=sentence)
+            self._office.tell_supervisor(refused)
             if code == StorageUnavailable.code and self._journal is not None:
                 self._tell_idle()  # so that it is tried again
-        if isinstance(message, m.Request):
+        elif isinstance(message, m.Request):
             self._office.answer(
                 message, m.Failed(request_id=message.request_id, code=code, message=sentence)
             )

@@ -128,15 +128,10 @@ class Roster:
     def nursery_died(self, children: Collection[str], unborn: int) -> list[Effect]:
         """Treat every child (by its key) as dead, and `unborn` births as not to happen.
 
-        Spares go first: a project whose actor died must not be given one that died with it. That
-        the nursery died is no fault of its children: it counts as no crash of theirs.
+        That the nursery died is no fault of its children: it counts as no crash of theirs.
         """
         self._bred = max(0, self._bred - unborn)
-        self._spares = deque(s for s in self._spares if key(s[0]) not in children)
-        effects = self.restock()
-        for child in children:
-            effects += self._exited(child, is_own_fault=False)
-        return effects
+        return self._ended(children, is_own_fault=False)
 
     def _fill(self) -> list[Effect]:
         effects: list[Effect] = []
@@ -214,14 +209,16 @@ class Roster:
             entry.idle_since = self._clock() if idle else None
         return []
 
-    def passivation_refused(self, sender: Any) -> list[Effect]:
+    def passivation_refused(self, sender: Any, code: str, message: str) -> list[Effect]:
         """The actor found work before it read the passivation: it stays, kept requests go to it."""
         entry = self._entry_of(sender)
-        if entry is None or entry.stage is not Stage.PASSIVATING:
+        if entry is None or entry.passivation is None:
             return []
+        refused = _refuse(entry.passivation, code, message)
         entry.stage, entry.passivation, entry.idle_since = Stage.LIVE, None, None
         kept, entry.kept = entry.kept, []
         return [
+            refused,
             *(Send(entry.address, request) for request in kept),
             *self._tell_watchers(entry.project_id, Stage.LIVE),
         ]
@@ -259,14 +256,18 @@ class Roster:
 
     def exited(self, address: Any) -> list[Effect]:
         """An actor process is gone; said once or twice for the same one."""
-        return self._exited(key(address), is_own_fault=True)
+        return self._ended([key(address)], is_own_fault=True)
 
-    def _exited(self, address: str, *, is_own_fault: bool) -> list[Effect]:
-        project_id = self._by_address.pop(address, None)
-        if project_id is None:
-            before = len(self._spares)
-            self._spares = deque(s for s in self._spares if key(s[0]) != address)
-            return self.restock() if len(self._spares) < before else []
+    def _ended(self, addresses: Collection[str], *, is_own_fault: bool) -> list[Effect]:
+        """Forget all of them first: what is free now must go to none that has died as well."""
+        self._spares = deque(s for s in self._spares if key(s[0]) not in addresses)
+        effects: list[Effect] = []
+        for address in addresses:
+            if (project_id := self._by_address.pop(address, None)) is not None:
+                effects += self._vacated(project_id, is_own_fault=is_own_fault)
+        return [*effects, *self._fill(), *self._grant(), *self.restock()]
+
+    def _vacated(self, project_id: str, *, is_own_fault: bool) -> list[Effect]:
         entry = self._entries.pop(project_id)
         self._run_queue = deque(p for p in self._run_queue if p != project_id)
         effects = self._answer_passivation(entry)
@@ -277,7 +278,7 @@ class Roster:
         else:
             self.restarts += 1
             effects += self._crashed(entry) if is_own_fault else self._wait_again(entry)
-        return [*effects, *self._fill(), *self._grant(), *self.restock()]
+        return effects
 
     def _crashed(self, entry: Entry) -> list[Effect]:
         if self._crashes.note(entry.project_id, entry.pid) > MAX_RESTARTS:
@@ -347,6 +348,7 @@ class Roster:
         for project_id in self._waiting:
             entry = self._entries.pop(project_id)
             effects += [_refuse(r, *_STOPPING) for r in entry.kept]
+            effects += self._tell_watchers(project_id, Stage.ABSENT)
         self._waiting.clear()
         for entry in self._entries.values():
             effects += [_refuse(r, *_STOPPING) for r in entry.kept]

@@ -133,7 +133,7 @@ class Supervisor(BaseActor):
 
     @handles(m.PassivationRefused)
     def keep(self, message: m.PassivationRefused, sender: Any) -> None:
-        self._carry_out(self._roster.passivation_refused(sender))
+        self._carry_out(self._roster.passivation_refused(sender, message.code, message.message))
 
     @handles(m.RunWanted)
     def queue_run(self, message: m.RunWanted, sender: Any) -> None:
