@@ -65,7 +65,6 @@ class BaseActor(Actor):  # type: ignore[misc]  # thespian has no types
         super().__init__()
         self.settings = Settings.read(os.environ)
         self.watched_fds: list[int] = []
-        self._parent_pid = os.getppid()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Thespian would exit at once, unsaved
         configure_logging(self.settings)
 
@@ -93,11 +92,29 @@ class BaseActor(Actor):  # type: ignore[misc]  # thespian has no types
         """A message of ours could not be handled there; the guard above makes that a bug."""
         log.error("%s could not handle a %s", sender, type(message.poisonMessage).__name__)
 
-    def die_with_parent(self) -> None:
-        """Have the kernel end this process when the process that forked it ends."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-            log.warning("prctl: %s", os.strerror(ctypes.get_errno()))
+
+class Lineage:
+    """Has the kernel end every process when the one that forked it ends, from its birth on.
+
+    For this process, whose parent is alive, and for all that descend from it: what is forked
+    inherits the hooks. A child that were told by a message would stay where its parent ended
+    before that.
+    """
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None)
+        self._parent_pid = os.getppid()
+
+    def begin(self) -> None:
+        """Tie this process to its parent, and every process forked from now on to its own."""
+        os.register_at_fork(before=self._before_fork, after_in_child=self._tie)
+        self._tie()
+
+    def _before_fork(self) -> None:
+        self._parent_pid = os.getpid()
+
+    def _tie(self) -> None:
+        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # fails for a wrong signal only
         if os.getppid() != self._parent_pid:  # it ended before the call
             os._exit(1)
 
@@ -106,6 +123,7 @@ __all__ = [
     "ActorExitRequest",
     "BaseActor",
     "ChildActorExited",
+    "Lineage",
     "WakeupMessage",
     "WatchMessage",
     "handles",

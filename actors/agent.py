@@ -358,7 +358,9 @@ class ProjectAgent:
                     await self._record(*last_words)
                 await self._journal.close()
                 await self._patience.until_done(
-                    lambda: self._store.mark_clean(self._project_id, self._epoch)
+                    lambda: self._store.mark_clean(
+                        self._project_id, self._epoch, self._state.last_seq
+                    )
                 )
                 is_saved = True
         self._has_left = True

@@ -62,19 +62,20 @@ class Commands:
             raise ProjectBusy(
                 f"{len(state.queue)} commands wait already; wait for a run to end or cancel one."
             )
-        if request.mode == "replace":
-            await self._stop_run(AbortReason.REPLACED)
         place = 0 if request.mode == "replace" else len(state.queue) + (state.run is not None)
-        seq = await self._journal.record(
-            ev.CommandQueued(
-                id=command_id,
-                description=description,
-                model=request.model or self._settings.model_label,
-                max_phases=request.max_phases or self._settings.max_phases,
-                place=place,
-            )
+        queued = ev.CommandQueued(
+            id=command_id,
+            description=description,
+            model=request.model or self._settings.model_label,
+            max_phases=request.max_phases or self._settings.max_phases,
+            place=place,
         )
-        return _accepted(request, command_id, place, seq)
+        # In one transaction: one that came again after a crash in between would stop another run.
+        if request.mode == "replace" and await self._stop_run(AbortReason.REPLACED, queued):
+            known = await self._answer_to(command_id, "generate")
+            assert known is not None
+            return _accepted(request, command_id, known.place, known.seq)
+        return _accepted(request, command_id, place, await self._journal.record(queued))
 
     async def cancel(self, request: m.CancelGeneration) -> m.Done:
         """Stop the run, or take what waits from the queue; `target` names one command of them.

@@ -28,7 +28,6 @@ class Nursery(BaseActor):
     @handles(ConfigureNursery)
     def configure(self, message: ConfigureNursery, sender: Any) -> None:
         self._supervisor, self._number = message.supervisor, message.number
-        self.die_with_parent()
         self.send(message.supervisor, Pong(pid=os.getpid()))
 
     @handles(Ping)

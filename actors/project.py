@@ -33,7 +33,6 @@ class ProjectActor(BaseActor):
 
     @handles(m.ConfigureActor)
     def configure(self, message: m.ConfigureActor, sender: Any) -> None:
-        self.die_with_parent()
         self._supervisor = message.supervisor
         self.send(message.supervisor, m.SpareReady(nursery=message.nursery, pid=os.getpid()))
 

@@ -37,7 +37,7 @@ RETURNING epoch, is_clean
 """
 _MARK_OWNED = "UPDATE agent_states SET is_clean = false WHERE project_id = $1 AND is_clean"
 _MARK_CLEAN = """
-UPDATE agent_states SET is_clean = true, updated_at = now()
+UPDATE agent_states SET is_clean = true, last_seq = greatest(last_seq, $3), updated_at = now()
  WHERE project_id = $1 AND epoch = $2 RETURNING true
 """
 # Drop a project and all that hangs on it; answers whether it was ours, or gone already.
@@ -140,9 +140,13 @@ class Store:
         rows = await self._run(lambda connection: connection.fetch(_CONTENTS, project_id, keys))
         return {read_text(row["file_path"]): row["content"].decode() for row in rows}
 
-    async def mark_clean(self, project_id: str, epoch: int) -> None:
-        """Note that the owner leaves memory with everything saved."""
-        if not await self._run(lambda c: c.fetchval(_MARK_CLEAN, project_id, epoch)):
+    async def mark_clean(self, project_id: str, epoch: int, last_seq: int) -> None:
+        """Note that the owner leaves memory with everything saved.
+
+        `last_seq` is the number that its successor goes on from: also where the owner has left
+        numbers out, after a crash, and has then recorded nothing.
+        """
+        if not await self._run(lambda c: c.fetchval(_MARK_CLEAN, project_id, epoch, last_seq)):
             raise Fenced
 
     async def remove(self, project_id: str, epoch: int) -> None:

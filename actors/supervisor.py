@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import time
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from actors.actor import (
     ActorExitRequest,
     BaseActor,
     ChildActorExited,
+    Lineage,
     WakeupMessage,
     WatchMessage,
     handles,
@@ -32,6 +34,7 @@ from actors.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 ORPHANED_SECONDS = 6.0  # to save everything once the service around the actors is gone
+LOOK_SECONDS = 1.0  # how often a supervisor that has ended looks whether its guard is there
 TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
 
 
@@ -65,7 +68,7 @@ class Supervisor(BaseActor):
         self._nurseries: dict[int, NurseryEntry] = {}
         self._nursery_number = 0
         self._watchdog = Watchdog(time.monotonic)
-        self._verdict_fd = -1
+        self._verdict_fd = self._guard_fd = -1
         self._shutdowns: list[m.Shutdown] = []
         self._stop_deadline: float | None = None
         self._has_ended = False
@@ -76,9 +79,10 @@ class Supervisor(BaseActor):
 
     @handles(m.ConfigureSupervisor)
     def configure(self, message: m.ConfigureSupervisor, sender: Any) -> None:
-        self.die_with_parent()
+        Lineage().begin()
         self._verdict_fd = message.verdict_fd
-        self.watched_fds = [message.lifeline_fd, os.pidfd_open(message.guard_pid)]
+        self._guard_fd = os.pidfd_open(message.guard_pid)
+        self.watched_fds = [message.lifeline_fd, self._guard_fd]
         self.wakeupAfter(timedelta(seconds=self._tick_seconds))
         self._carry_out(self._roster.restock())
         self.send(sender, m.SupervisorReady(pid=os.getpid()))
@@ -213,10 +217,21 @@ class Supervisor(BaseActor):
             )
             self.send(shutdown.reply_to, complete)
         self._has_ended = True
+        signal.signal(signal.SIGALRM, lambda *_: self._end_unguarded())
+        signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
         os.write(self._verdict_fd, b"\0")
         for nursery in self._nurseries.values():
             self.send(nursery.address, ActorExitRequest())
         self.actorSystemShutdown()
+
+    def _end_unguarded(self) -> None:
+        """Do the guard's work where it is gone: end the processes that Thespian does not.
+
+        It waits for ever for an actor that was just being born, or that stands still. What there
+        was to save is saved, and all processes are in one group: that of the admin's session.
+        """
+        if select.select([self._guard_fd], [], [], 0)[0]:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
 
     def _look_after_nurseries(self) -> None:
         nurseries = {str(number): nursery for number, nursery in self._nurseries.items()}

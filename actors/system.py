@@ -9,7 +9,7 @@ those pages. It writes one line of JSON to READY_FD when the supervisor is ready
   gateway starts a fresh system;
 - when the gateway ends, the supervisor saves everything, and what is left after the deadline is
   killed;
-- when the guard itself is killed, the supervisor sees it and saves everything.
+- when the guard itself is killed, the supervisor sees it, saves everything and ends the rest.
 
 Exit status: 0 after an orderly stop, 1 after a crash, 2 when it could not start.
 """
@@ -88,7 +88,12 @@ def _start(lifeline_fd: int, verdict_fd: int) -> dict[str, Any]:
     if not isinstance(answer, SupervisorReady):
         raise RuntimeError(f"the supervisor answered {answer!r}")
     host, port = supervisor.addressDetails.connectArgs[0]
-    return {"supervisor": f"{host}:{port}", "admin_port": admin_port, "pid": answer.pid}
+    return {
+        "supervisor": f"{host}:{port}",
+        "admin_port": admin_port,
+        "pid": answer.pid,
+        "group": os.getpgid(answer.pid),  # of all processes but this one: the admin's session
+    }
 
 
 def _guard(lifeline_fd: int, verdict_reader: int, supervisor_pid: int) -> None:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 20.0
 END_SECONDS = 5.0  # from the supervisor's last answer to the end of its processes
 RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)  # before the first, second, ... restart in a row
+LEFTOVER_SECONDS = 8.0  # for what a dead guard left to save; a kill leaves nothing for above 10
 HEALTHY_SECONDS = 60.0  # a system that lived this long begins a new row
 END_SIGNAL = signal.SIGUSR2  # the guard (actors/system.py) then kills all its descendants
 
@@ -56,6 +57,7 @@ class ActorSystem:
         self._ready: asyncio.StreamReader | None = None
         self._ready_pipe: asyncio.ReadTransport | None = None
         self._lifeline: int | None = None
+        self._group: int | None = None
         self._keepers: list[asyncio.Task[None]] = []
         self.restarts = 0
         self.closed = asyncio.Event()
@@ -83,6 +85,7 @@ class ActorSystem:
         reader, self._lifeline = os.pipe()
         ready_reader, ready_writer = os.pipe()
         self._ready, self._ready_pipe = await _read_pipe(ready_reader)
+        self._group = None
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -107,6 +110,7 @@ class ActorSystem:
             raise ActorsUnavailable(
                 f"The actor system did not start; see {self._settings.log_file}."
             ) from None
+        self._group = ready["group"]
         self._write_actors_file(ready)
         self._mailbox = Mailbox(ready["supervisor"], ready["admin_port"])
         log.info("actor system up: supervisor %s, pid %d", ready["supervisor"], ready["pid"])
@@ -127,7 +131,7 @@ class ActorSystem:
             assert self._process is not None
             launched_at = time.monotonic()
             status = await self._process.wait()
-            await self._all_gone(self._settings.shutdown_seconds)
+            await self._all_gone(min(self._settings.shutdown_seconds, LEFTOVER_SECONDS))
             await self._disconnect()
             if status == 0:
                 log.info("the actor system was shut down by an admin message")
@@ -164,12 +168,20 @@ class ActorSystem:
     async def _all_gone(self, seconds: float) -> None:
         """Wait until every process of the system has ended: each holds the ready pipe's other end.
 
-        Where the guard was killed the others still save; the next system must not meet them.
+        Where the guard was killed the others still save; the next system must not meet them. Those
+        that stay are ended by force: they are in one process group, whose number is nobody else's
+        as long as there are any.
         """
-        if self._ready is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._ready.read()
+        if self._ready is None:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ready.read()
+        except TimeoutError:
+            log.error("processes of the actor system are left; ending them by force")
+            if self._group is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._group, signal.SIGKILL)
 
     async def _disconnect(self) -> None:
         if self._mailbox is not None:

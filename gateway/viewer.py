@@ -278,16 +278,16 @@ class Viewer:
         floor = self._ring.floor
         self._keep_live_frames()
         try:
-            await self._read_up(send, needs_snapshot)
-            if self.cursor < floor:
+            read_to = await self._read_up(send, needs_snapshot)
+            if read_to < floor:
                 raise _JournalLags
         except (StorageUnavailable, _JournalLags):
             self._needs_snapshot |= needs_snapshot
             self.fall_behind()
             raise
-        while self._frames and self._frames[0][0] <= self.cursor:
+        while self._frames and self._frames[0][0] <= read_to:
             self._queued_bytes -= len(self._frames.popleft()[1])
-        self._position = max(self._position, self.cursor)
+        self._position = max(self._position, read_to)
 
     def _keep_live_frames(self) -> None:
         self._is_behind = False
@@ -295,22 +295,28 @@ class Viewer:
         self._queued_bytes = sum(len(frame) for _, frame in self._frames)
         self._position = self._ring.last_seq
 
-    async def _read_up(self, send: Send, needs_snapshot: bool) -> None:
-        """Send what PostgreSQL has: the missed events, or a snapshot where they do not help."""
+    async def _read_up(self, send: Send, needs_snapshot: bool) -> int:
+        """Send what PostgreSQL has: the missed events, or a snapshot where they do not help.
+
+        Returns the number up to which everything is sent. It may be above that of the last frame:
+        rows of chunks are dropped with their file, and after a crash numbers are left out. The
+        cursor does not follow, since by the cursor in an answer a client tells it from an event.
+        """
         is_in_ring = not needs_snapshot and self._is_in_ring()
         if is_in_ring and self._is_opened:
-            return
+            return self.cursor
         state = await self._state()
         if is_in_ring:
             await self._send_state(send, state)
-            return
+            return self.cursor
         if needs_snapshot or self.cursor > state.last_seq:
             self.cursor = 0
         elif await self._replay(send, state):
-            return
+            return max(self.cursor, state.last_seq)
         else:
             state = await self._state()
         await self._send_snapshot(send, state)
+        return self.cursor
 
     def _is_in_ring(self) -> bool:
         """Say whether the kept frames go on after the cursor, which may be ahead of the journal."""
@@ -335,8 +341,6 @@ class Viewer:
                 self.cursor = seq
                 await send(events.frame(type_, data, seq))
             if len(page) < REPLAY_PAGE_EVENTS:
-                # chunk rows of finished files are dropped, so the last number may be without a row
-                self.cursor = max(self.cursor, state.last_seq)
                 return True
         return False
 

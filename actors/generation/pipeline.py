@@ -9,12 +9,19 @@ was open then is continued, as one is whose stream breaks.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from actors import events as ev
-from actors.errors import ModelStreamBroken, OutputInvalid, PlanInvalid, ServiceError
+from actors.errors import (
+    ModelStreamBroken,
+    OutputInvalid,
+    PlanInvalid,
+    SandboxUnavailable,
+    ServiceError,
+)
 from actors.events import Event, RunState
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model, ModelFinished, ModelRequest, ModelText, ModelUsage
@@ -29,6 +36,7 @@ log = logging.getLogger(__name__)
 MAX_PLAN_TRIES = 3  # calls for one plan, when the answer cannot be used or breaks off
 MAX_IMPLEMENT_TRIES = 3  # calls in a row that bring a phase no further than it was
 MAX_IMPLEMENT_CALLS = 12  # for the files of one phase, in one life; 40 files of 5 KB, 20 KB a call
+SANDBOX_RETRY_SECONDS = (0.0, 1.0, 3.0)  # where it was lost, in one life of a run; then it ends
 
 LoadFiles = Callable[[], Awaitable[dict[str, str]]]
 Settle = Callable[[], Awaitable[None]]
@@ -61,6 +69,7 @@ class Pipeline:
         """Yield the run's events short of its completion; raises ServiceError when it fails."""
         self._deployment.begin()
         self._files = await self._load_files()
+        losses = 0
         while True:
             phase = self._current_phase()
             if phase is not None and phase.status is PhaseStatus.COMPLETE:
@@ -73,10 +82,17 @@ class Pipeline:
                 step = self._implement(phase)
             else:
                 step = self._deploy(phase)
-            async with aclosing(step):
-                async for batch in step:
-                    if batch:
-                        yield batch
+            try:
+                async with aclosing(step):
+                    async for batch in step:
+                        if batch:
+                            yield batch
+            except SandboxUnavailable as error:  # killed, removed or held up by somebody
+                if losses == len(SANDBOX_RETRY_SECONDS):
+                    raise
+                log.warning("the sandbox was lost, and is started anew: %s", error)
+                await asyncio.sleep(SANDBOX_RETRY_SECONDS[losses])
+                losses += 1
 
     def completion(self) -> tuple[Event, Event]:
         """Return what ends the run, once `events` has come to its end."""

@@ -71,9 +71,7 @@ async def is_running(engine: DockerEngine, project_id: str) -> bool | None:
 def environment(engine: DockerEngine, model: ScriptedOpenRouter) -> dict[str, str]:
     return {
         **model.environment,
-        "DOCKER_HOST": engine.url,
-        "CODEGEN_SANDBOX": "docker",
-        "CODEGEN_SANDBOX_IMAGE": engine.image,
+        **engine.environment,
         "CODEGEN_IDLE_SECONDS": "0.5",
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actors import messages as m
+from actors.journal import UNCLEAN_GAP
 from actors.store import Store
 from tests.support.agent import MORE, SITE, World
 from tests.support.openrouter import Answer
@@ -380,6 +381,25 @@ async def test_a_new_life_resumes_the_run_and_pays_for_no_finished_work_twice(
     assert await world.files() == SITE
     assert len(world.model.received("plan")) == 1
     assert world.model.received("implement")[1].brief.paths_to_write == ("app.js",)
+
+
+async def test_no_number_is_used_again_where_a_life_after_a_crash_left_before_its_run_went_on(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    gate = world.model.hold("console")
+    await world.live()
+    await world.generate()
+    await world.sink.until(lambda f: f["type"] == "file_start" and f["data"]["path"] == "app.js")
+    shown = max(frame["seq"] for frame in world.sink.frames)
+    await world.die()  # whatever it was about to say may have been shown, too
+    await world.live(grants=False)
+    world.desk.post(m.SaveAndStop())
+    await world.has_left()
+    gate.release()
+    await world.live()
+    resumed = await world.sink.expect("run_resumed")
+    assert resumed["seq"] > shown + UNCLEAN_GAP // 2
 
 
 async def test_a_new_life_asks_for_no_file_when_all_are_finished(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors import messages as m
+from actors.database import connect
 from tests.support.agent import MORE, SITE, World
 from tests.support.openrouter import Gate
 
@@ -64,6 +65,23 @@ async def test_a_cancel_of_a_command_that_neither_runs_nor_waits_is_refused(
     assert code(await world.request(m.CancelGeneration, target=target)) == "nothing_running"
     gate.release()
     await expect_runs(world, "first", "second")
+
+
+async def test_a_replacement_is_queued_in_the_transaction_that_stops_the_run(world: World) -> None:
+    """Otherwise it would, repeated after a crash in between, stop the run that is on by then."""
+    gate = await running_with_a_queue(world)
+    answer = await world.generate("instead", command_id="instead", mode="replace")
+    gate.release()
+    connection = await connect(world.settings.database_url)
+    rows = await connection.fetch(
+        "SELECT seq, created_at AS transaction_began FROM events WHERE project_id = 'p1' AND "
+        "(type = 'generation_cancelled' OR type = 'command_queued' AND data LIKE '%instead%')"
+    )
+    await connection.close()
+    assert isinstance(answer, m.Accepted)
+    assert len(rows) == 2
+    assert answer.seq in [row["seq"] for row in rows]
+    assert len({row["transaction_began"] for row in rows}) == 1
 
 
 async def test_a_cancel_of_the_command_that_just_begins_stops_it_alone(world: World) -> None:

@@ -14,6 +14,7 @@ from actors.database import connect
 from actors.effects import Send
 from actors.errors import SandboxUnavailable
 from actors.events import RunState
+from actors.generation import pipeline
 from actors.roster import Roster, Stage
 from actors.state import ProjectState
 from actors.store import Store
@@ -330,3 +331,32 @@ async def test_a_sandbox_that_could_not_start_is_started_by_the_next_run(
     await world.sink.expect("generation_complete")
     assert engine.container is not None
     assert engine.container.files == SITE
+
+
+@pytest.mark.parametrize("losses", [["install"], ["serve"], ["install", "serve", "serve"]])
+async def test_a_sandbox_that_is_lost_during_a_run_is_made_anew_and_the_run_goes_on(
+    world: World, engine: MemoryEngine, losses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "SANDBOX_RETRY_SECONDS", (0.0, 0.0, 0.0))
+    world.model.add_phase("Base", SITE | {"package.json": "{}\n"}, last=True)
+    engine.losses = list(losses)
+    await world.live()
+    await world.generate("first")
+    await world.sink.expect("generation_complete")
+    assert engine.containers_made == 1 + len(losses)
+    assert engine.container is not None
+    assert engine.container.is_serving
+    assert engine.container.files == SITE | {"package.json": "{}\n"}
+    assert len(world.model.received("implement")) == 1
+
+
+async def test_a_sandbox_that_is_lost_again_and_again_ends_the_run(
+    world: World, engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "SANDBOX_RETRY_SECONDS", (0.0, 0.0))
+    world.model.add_phase("Base", SITE, last=True)
+    engine.losses = ["serve"] * 3
+    await world.live()
+    await world.generate("first")
+    error = await world.sink.expect("error")
+    assert error["data"]["code"] == "sandbox_unavailable"

@@ -604,6 +604,25 @@ async def test_a_reply_goes_to_its_viewer_alone_and_carries_the_cursor(
     assert "accepted" not in other.types
 
 
+async def test_a_reply_carries_the_last_frame_s_number_where_numbers_above_it_have_no_frame(
+    hub: Hub, owner: Owner
+) -> None:
+    feed = hub.attach(PROJECT, epoch=1, durable=0)
+    publish(feed, await owner.write(*logs(1, 2)))
+    await owner.store.mark_clean(PROJECT, owner.epoch, 10_002)
+    feed.detach()
+    watcher = Watcher(hub, PROJECT, since=1)
+    await watcher.until_seq(2)
+    await watcher.viewer.reply("error", {"code": "project_busy"})
+    await watcher.until(lambda frames: frames[-1]["type"] == "error")
+    heir = await Owner(owner.store._database_url, PROJECT).claim()
+    publish(hub.attach(PROJECT, epoch=heir.epoch, durable=10_002), await heir.write(*logs(3, 3)))
+    await watcher.until_seq(10_003)
+    await watcher.leave()
+    await heir.store.close()
+    assert watcher.seqs == [1, 2, 2, 10_003]
+
+
 async def test_replies_wait_for_a_client_that_does_not_read_and_end_with_it(hub: Hub) -> None:
     watcher = Watcher(hub, PROJECT)
     await watcher.until_count(2)

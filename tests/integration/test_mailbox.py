@@ -489,6 +489,23 @@ async def test_a_process_that_does_not_end_holds_up_no_stop(system: System) -> N
     await system.gone(processes)
 
 
+async def test_a_process_that_does_not_end_is_not_left_over_when_the_guard_was_killed(
+    system: System,
+) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (await system.status()).spares < system.settings.spare_actors:
+            pass  # each turn is a question to the supervisor and its answer
+    processes = system.processes()
+    (nursery,) = system.supervisor.children()
+    nursery.children()[0].suspend()
+    guard = system.supervisor.parents()[1]  # above the admin
+    guard.kill()
+    async with asyncio.timeout(WAIT_SECONDS):
+        await system.restarted.wait()
+    await system.gone(processes)
+    assert (await system.status()).live == 0
+
+
 async def test_every_port_of_the_system_is_bound_to_loopback_alone(system: System) -> None:
     await system.ask(m.ReviveProject, project_id="p1")
     listening = [

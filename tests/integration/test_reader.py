@@ -212,7 +212,7 @@ async def test_a_project_whose_owner_was_killed_beside_its_sandbox_is_open(
     for project_id in ("left", "killed"):
         await write(store, project_id, sandbox)
     await write(store, "without", ev.SandboxStarted(kind="static", container_id=None))
-    await store.mark_clean("left", (await store.claim("left")).epoch)
+    await store.mark_clean("left", (await store.claim("left")).epoch, 1)
     assert await reader.open_projects() == ["killed"]
 
 

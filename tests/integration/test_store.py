@@ -85,9 +85,19 @@ async def test_a_claim_after_a_crash_is_not_clean_and_after_a_passivation_is(sto
     await store.claim(PROJECT)
     crashed = await store.claim(PROJECT)
     assert not crashed.was_clean
-    await store.mark_clean(PROJECT, crashed.epoch)
+    await store.mark_clean(PROJECT, crashed.epoch, 0)
     assert (await store.claim(PROJECT)).was_clean
     assert not (await store.claim(PROJECT)).was_clean
+
+
+async def test_numbers_that_an_owner_left_out_stay_left_out_when_it_leaves(store: Store) -> None:
+    claim = await store.claim(PROJECT)
+    await append(store, claim.epoch, claim.state, queued())
+    await store.mark_clean(PROJECT, claim.epoch, 10_001)
+    heir = await store.claim(PROJECT)
+    assert heir.state.last_seq == 10_001
+    await store.mark_clean(PROJECT, heir.epoch, 1)  # never back
+    assert (await store.claim(PROJECT)).state.last_seq == 10_001
 
 
 async def test_a_stale_owner_is_fenced_and_writes_nothing(
@@ -101,7 +111,7 @@ async def test_a_stale_owner_is_fenced_and_writes_nothing(
     with pytest.raises(Fenced):
         await append(store, stale.epoch, ProjectState(project_id=PROJECT), ev.FileStart(path="a"))
     with pytest.raises(Fenced):
-        await store.mark_clean(PROJECT, stale.epoch)
+        await store.mark_clean(PROJECT, stale.epoch, 0)
     with pytest.raises(Fenced):
         await store.remove(PROJECT, stale.epoch)
     for table in ("events", "generated_files", "commands", "usage"):
@@ -604,5 +614,5 @@ async def test_a_database_that_refuses_is_storage_unavailable(
 async def test_a_wrong_argument_is_our_bug_and_keeps_the_connection(store: Store) -> None:
     claim = await store.claim(PROJECT)
     with pytest.raises(asyncpg.DataError):
-        await store.mark_clean(PROJECT, "not a number")  # type: ignore[arg-type]  # the bug
-    await store.mark_clean(PROJECT, claim.epoch)
+        await store.mark_clean(PROJECT, "not a number", 0)  # type: ignore[arg-type]  # the bug
+    await store.mark_clean(PROJECT, claim.epoch, 0)

@@ -8,6 +8,7 @@ on `docker_engine.url` (`monkeypatch.setenv("DOCKER_HOST", ...)`) and `docker_en
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import shutil
@@ -52,6 +53,15 @@ class DockerEngine:
     def url(self) -> str:
         """What DOCKER_HOST should be."""
         return f"unix://{self._socket}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make a service put its sandboxes here."""
+        return {
+            "DOCKER_HOST": self.url,
+            "CODEGEN_SANDBOX": "docker",
+            "CODEGEN_SANDBOX_IMAGE": self.image,
+        }
 
     def start(self) -> None:
         """Start dockerd and wait until its socket answers."""
@@ -192,12 +202,12 @@ def _quoted(text: str) -> str:
     return "".join(c if c.isalnum() else f"%{ord(c):02X}" for c in text)
 
 
-@pytest.fixture(scope="session")
-def docker_engine() -> Iterator[DockerEngine]:
-    """A running engine that has the Node image; it and all its data are gone at the end."""
+@contextlib.contextmanager
+def running_engine() -> Iterator[DockerEngine]:
+    """An engine that has the Node image; it and all its data are gone at the end."""
     for program in ("dockerd", "iptables", "ip"):
         if shutil.which(program) is None:
-            pytest.fail(f"{program} is missing; run scripts/test, which installs it with apt")
+            raise RuntimeError(f"{program} is missing; run scripts/test, which installs it")
     # a short path: a socket's path has at most 108 bytes
     directory = Path(tempfile.mkdtemp(prefix="codegen-docker-"))
     engine = DockerEngine(directory)
@@ -208,3 +218,10 @@ def docker_engine() -> Iterator[DockerEngine]:
     finally:
         engine.stop()
         shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[DockerEngine]:
+    """A running engine for the whole session."""
+    with running_engine() as engine:
+        yield engine

@@ -49,6 +49,7 @@ class MemoryEngine:
         self.writes: list[set[str]] = []  # the paths of each write that was carried out
         self.installs = 0  # that were carried out
         self.servers_started = 0
+        self.losses: list[str] = []  # the calls, "install" or "serve", that lose the container
         self._holds: dict[str, Hold] = {}
 
     def hold(self, method: str) -> Hold:
@@ -63,6 +64,12 @@ class MemoryEngine:
     def lose_container(self) -> None:
         """Do what `docker rm -f` does behind the service's back."""
         self.container = None
+
+    def meet(self, call: str) -> None:
+        """Lose the container if that is what this call is to meet."""
+        if call in self.losses:
+            self.losses.remove(call)
+            self.lose_container()
 
 
 class MemorySandbox:
@@ -109,6 +116,7 @@ class MemorySandbox:
     async def install_dependencies(self) -> None:
         """Install nothing, from a manifest that must at least be JSON."""
         await self._engine.pass_through("install_dependencies")
+        self._engine.meet("install")
         manifest = self._running().files.get("package.json")
         if manifest is None:
             return
@@ -119,6 +127,7 @@ class MemorySandbox:
         self._engine.installs += 1
 
     async def start_dev_server(self) -> str:
+        self._engine.meet("serve")
         container = self._running()
         if not container.files:
             raise ServerFailed("There is nothing to serve.")

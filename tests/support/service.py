@@ -76,6 +76,10 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process is not None and self._process.returncode is not None
+
     def processes(self) -> list[psutil.Process]:
         """Every process that was started with this state directory in its environment."""
         found = []

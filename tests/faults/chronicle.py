@@ -1,0 +1,38 @@
+"""What the viewers of one project were shown, all of them together, by number."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tests.faults.violation import Violation
+from tests.support.fold import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An event as it was first shown: the frame's very text, and when."""
+
+    text: str
+    frame: Frame
+    at: float
+
+
+class Chronicle:
+    """Every event that any viewer of one project has seen."""
+
+    def __init__(self, project_id: str) -> None:
+        self.project_id = project_id
+        self.by_number: dict[int, Sighting] = {}
+
+    def note(self, text: str, frame: Frame) -> None:
+        """Take an event down; raises Violation where its number has been used for another one."""
+        known = self.by_number.get(frame["seq"])
+        if known is None:
+            self.by_number[frame["seq"]] = Sighting(text, frame, time.monotonic())
+        elif known.text != text:
+            raise Violation(
+                f"{self.project_id}: the number {frame['seq']} stands for two events",
+                known.text,
+                text,
+            )

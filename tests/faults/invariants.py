@@ -1,0 +1,257 @@
+"""What must hold once a round's work is done; each check raises Violation with what shows it.
+
+Nothing here does I/O: everything comes in as arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import orjson
+
+from actors.events import decode_data
+from actors.journal import UNCLEAN_GAP
+from actors.state import ProjectState, apply
+from tests.faults.chronicle import Chronicle
+from tests.faults.model import Asked
+from tests.faults.story import Story
+from tests.faults.violation import Violation
+from tests.faults.watcher import Stretch, Watcher
+from tests.support.fold import Frame, differences
+
+#: Events that may be shown and then be lost in a crash, for the actor publishes them at once.
+UNSAVED = ("file_start", "file_chunk", "sandbox_log", "model_warning")
+ENDINGS = ("generation_complete", "generation_cancelled", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event of the journal."""
+
+    text: str
+    frame: Frame
+
+    @property
+    def seq(self) -> int:
+        return int(self.frame["seq"])
+
+    @property
+    def type(self) -> str:
+        return str(self.frame["type"])
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        data: Mapping[str, Any] = self.frame["data"]
+        return data
+
+
+def rows(texts: Iterable[str]) -> list[Row]:
+    """Read the journal."""
+    return [Row(text, orjson.loads(text)) for text in texts]
+
+
+# --- what viewers saw ----------------------------------------------------------------------------
+
+
+def check_viewer(watcher: Watcher, journal: Sequence[Row]) -> None:
+    """Whatever the journal has from a stretch's start to its end, the viewer was shown."""
+    for stretch in watcher.stretches:
+        end = stretch.numbers[-1] if stretch.numbers else stretch.start
+        seen = set(stretch.numbers)
+        missed = [row for row in journal if stretch.start < row.seq <= end and row.seq not in seen]
+        if missed:
+            raise Violation(
+                f"{watcher.name} was not shown {len(missed)} events", *(row.text for row in missed)
+            )
+        if stretch.snapshot is not None:
+            check_snapshot(watcher.name, stretch, journal)
+
+
+def check_snapshot(name: str, stretch: Stretch, journal: Sequence[Row]) -> None:
+    """A snapshot is what the journal says up to its number, short of the open file's text."""
+    assert stretch.snapshot is not None
+    wrong = differences(fold(journal, stretch.start), stretch.snapshot["data"])
+    wrong.pop("openFile", None)
+    if wrong:
+        raise Violation(f"{name} was shown a snapshot that the journal does not bear out", wrong)
+
+
+def check_chronicle(chronicle: Chronicle, journal: Sequence[Row]) -> None:
+    """What anybody was shown is in the journal, word for word; but chunks may have been lost."""
+    known = {row.seq: row for row in journal}
+    for number, seen in sorted(chronicle.by_number.items()):
+        row = known.get(number)
+        if row is None and seen.frame["type"] not in UNSAVED:
+            raise Violation("an event was shown that is not in the journal", seen.text)
+        if row is not None and row.text != seen.text:
+            raise Violation("an event was shown otherwise than journalled", seen.text, row.text)
+
+
+def lost_seconds(chronicle: Chronicle, journal: Sequence[Row]) -> float:
+    """Return how much time the longest loss of a crash spans, as viewers saw it.
+
+    A crash shows as a gap in the numbers: the next owner leaves out UNCLEAN_GAP of them after the
+    last one that was durable. Raises Violation where more than one file's chunks were lost.
+    """
+    longest = 0.0
+    shown_numbers = sorted(chronicle.by_number)
+    numbers = sorted({row.seq for row in journal}.union(shown_numbers))
+    for before, after in pairwise(numbers):
+        durable = after - UNCLEAN_GAP - 1
+        if after - before < UNCLEAN_GAP // 2 or before <= durable:
+            continue
+        lost = [chronicle.by_number[seq] for seq in shown_numbers if durable < seq <= before]
+        paths = {seen.frame["data"]["path"] for seen in lost if "path" in seen.frame["data"]}
+        if len(paths) > 1:
+            raise Violation("a crash cost more than one file", *(seen.text for seen in lost))
+        if lost:
+            longest = max(longest, lost[-1].at - lost[0].at)
+    return longest
+
+
+# --- what there is in the end --------------------------------------------------------------------
+
+
+def fold(journal: Sequence[Row], up_to: int | None = None) -> ProjectState:
+    """Fold the journal, or its beginning."""
+    state = ProjectState(project_id="")
+    for row in journal:
+        if up_to is not None and row.seq > up_to:
+            break
+        apply(state, decode_data(row.type, row.data), row.seq)
+    return state
+
+
+def check_state(name: str, state: ProjectState, told: Mapping[str, Any]) -> None:
+    """A state that was folded is the one that the API reports."""
+    if wrong := differences(state, told):
+        raise Violation(f"{name} is not what the API reports (folded, reported)", wrong)
+
+
+def check_files(
+    project_id: str, story: Story, told: ProjectState, texts: Mapping[str, str]
+) -> None:
+    """Every file is, byte for byte, what the model wrote in the phase that finished it last."""
+    if texts.keys() != told.files.keys():
+        raise Violation(
+            f"{project_id}: other files than were finished", sorted(texts), sorted(told.files)
+        )
+    for path, info in told.files.items():
+        expected = story.text(info.phase_number, path)
+        digest = hashlib.sha256(expected.encode()).hexdigest()
+        if texts[path] != expected or info.sha256 != digest or info.size != len(expected.encode()):
+            raise Violation(
+                f"{project_id}: {path} is not what the model wrote in phase {info.phase_number}",
+                f"is:        {texts[path]!r}",
+                f"should be: {expected!r}",
+            )
+
+
+def check_phases(project_id: str, story: Story, state: ProjectState) -> None:
+    """The plans are the model's, each made once; a completed run has all its phases' files."""
+    for phase in state.phases:
+        if phase.plan.name != story.phase(phase.number).name:
+            raise Violation(f"{project_id}: phase {phase.number} is {phase.plan.name!r}")
+        planned = [file.path for file in phase.plan.files]
+        if len(set(phase.finished)) != len(phase.finished) or not set(phase.finished) <= set(
+            planned
+        ):
+            raise Violation(f"{project_id}: phase {phase.number}", planned, phase.finished)
+        if phase.status == "complete" and set(phase.finished) != set(planned):
+            raise Violation(f"{project_id}: phase {phase.number} is incomplete", phase.finished)
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def check_commands(
+    project_id: str,
+    phases: Mapping[str, int],
+    journal: Sequence[Row],
+    *,
+    cancels: int,
+    replacements: int,
+) -> None:
+    """Every command ran exactly once and came to one end.
+
+    `phases` says how many each asked for; `cancels` and `replacements` how many commands were
+    sent that may end or drop others.
+    """
+    times: dict[str, Counter[str]] = {
+        type_: Counter() for type_ in ("command_queued", "command_dropped", "run_started")
+    }
+    endings: Counter[str] = Counter()
+    running = ""
+    for row in journal:
+        if row.type in times:
+            times[row.type][row.data["id"]] += 1
+        if row.type == "run_started":
+            if running:
+                raise Violation(f"{project_id}: a run began during {running}", row.text)
+            running = row.data["id"]
+        if row.type in ENDINGS:
+            if not running:
+                raise Violation(f"{project_id}: a run ended that had not begun", row.text)
+            _check_ending(project_id, running, phases[running], row)
+            endings[row.data.get("reason", row.type)] += 1
+            running = ""
+    if running:
+        raise Violation(f"{project_id}: {running} has not come to an end")
+    for command_id in phases:
+        queued, dropped, started = (times[type_][command_id] for type_ in times)
+        if queued != 1 or started + dropped != 1:
+            raise Violation(
+                f"{project_id}: {command_id} was queued {queued} times, ran {started} times and "
+                f"was dropped {dropped} times"
+            )
+    others = {command_id for counter in times.values() for command_id in counter} - phases.keys()
+    dropped = sum(times["command_dropped"].values())
+    if others or endings["user"] > cancels or endings["replaced"] > replacements:
+        raise Violation(f"{project_id}: nobody asked for this", others, endings)
+    if dropped and not cancels:
+        raise Violation(f"{project_id}: {dropped} commands were dropped, nobody has cancelled")
+
+
+def _check_ending(project_id: str, command_id: str, phases: int, row: Row) -> None:
+    if row.type == "error":
+        raise Violation(f"{project_id}: {command_id} ended with an error", row.text)
+    if row.type == "generation_complete" and row.data["phases"] != phases:
+        raise Violation(f"{project_id}: {command_id} has not the {phases} phases asked", row.text)
+
+
+# --- what was paid for ---------------------------------------------------------------------------
+
+
+def check_requests(
+    project_id: str, asked: Sequence[Asked], chronicle: Chronicle, journal: Sequence[Row]
+) -> None:
+    """Nothing was asked of the model again that somebody had been told was finished."""
+    designed, finished = _told_at(chronicle, journal)
+    for request in asked:
+        if request.purpose == "plan" and designed.get(request.phase, request.at) < request.at:
+            raise Violation(f"{project_id}: a plan was paid for twice", request)
+        for path in request.paths:
+            if finished.get((request.phase, path), request.at) < request.at:
+                raise Violation(f"{project_id}: {path} was finished and is asked again", request)
+
+
+def _told_at(
+    chronicle: Chronicle, journal: Sequence[Row]
+) -> tuple[dict[int, float], dict[tuple[int, str], float]]:
+    """Return when each plan, and each file of each phase, was first seen finished."""
+    designed: dict[int, float] = {}
+    finished: dict[tuple[int, str], float] = {}
+    phase = 0
+    for row in journal:
+        phase += row.type == "phase_designed"
+        seen = chronicle.by_number.get(row.seq)
+        if seen is not None and row.type == "phase_designed":
+            designed[phase] = seen.at
+        elif seen is not None and row.type == "file_end":
+            finished[phase, row.data["path"]] = seen.at
+    return designed, finished
