@@ -118,6 +118,13 @@ class Roster:
             effects.append(Breed(missing))
         return effects
 
+    def _restock_if_out(self) -> list[Effect]:
+        """Restock where no spare is left; else the clock does, soon.
+
+        A birth takes a processor for 40 ms, just when whoever was given a spare could use it.
+        """
+        return [] if self._spares else self.restock()
+
     def spare_ready(self, address: Any, pid: int) -> list[Effect]:
         self._bred = max(0, self._bred - 1)
         self._spares.append((address, pid))
@@ -189,7 +196,7 @@ class Roster:
         if len(entry.kept) >= MAX_KEPT_REQUESTS:
             return [_refuse(request, "project_busy", "Too many commands wait for this project.")]
         entry.kept.append(request)
-        return [*self._fill(), *self.restock()]
+        return [*self._fill(), *self._restock_if_out()]
 
     def _passivate(self, request: m.PassivateProject, entry: Entry | None) -> list[Effect]:
         if entry is None:
@@ -275,7 +282,7 @@ class Roster:
                 effects += self._wait_again(entry)
         else:
             effects += self._crashed(entry)
-        return [*effects, *self._fill(), *self._grant(), *self.restock()]
+        return [*effects, *self._fill(), *self._grant(), *self._restock_if_out()]
 
     def _crashed(self, entry: Entry) -> list[Effect]:
         now = self._clock()
