@@ -64,6 +64,8 @@ async def load(job: Job, link: Link) -> list[float]:
                 taken.append(await _recovery(session, viewer, killed_ns, times_url) / 1e6)
             await viewer.until("generation_complete")
             script.sent_times(await stored_text(session, viewer.project_id))
+            if warnings := viewer.of_type("model_warning"):
+                raise BenchmarkFailed(f"the model was not understood at once: {warnings}")
         restarts = (await service_status(session))["restarts"]
     if restarts != {"actors": len(taken), "actorSystem": 0}:
         raise BenchmarkFailed(f"{len(taken)} kills, but the service counts {restarts}")
