@@ -311,6 +311,29 @@ def test_a_dead_spare_is_replaced(world: World) -> None:
     assert world.bred == 2
 
 
+def test_spares_that_were_used_are_replaced_by_the_clock_and_the_last_one_at_once() -> None:
+    world = World(spares=2)
+    world.give_birth()
+    world.give_birth()
+    world.generate("p")
+    assert world.bred == 2
+    world.do(world.roster.restock())  # the clock
+    assert world.bred == 3
+    world.generate("q")
+    assert world.bred == 4
+
+
+def test_a_crash_uses_a_spare_and_breeds_none_while_there_are_others() -> None:
+    world = World(spares=3)
+    for _ in range(3):
+        world.give_birth()
+    world.generate()
+    world.do(world.roster.exited(world.actor_of("p")))
+    assert (world.roster.stage("p"), world.bred) == (Stage.LIVE, 3)
+    world.do(world.roster.restock())
+    assert world.bred == 5
+
+
 def test_births_that_never_happen_are_asked_for_again(world: World) -> None:
     assert world.bred == 1
     world.do(world.at(5.0).restock())
