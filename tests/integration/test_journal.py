@@ -661,6 +661,7 @@ async def test_a_statement_that_a_stopped_server_swallowed_is_carried_out_once(
     with log_line("actors.outage", "Waiting for it") as waiting, standing_still(postgres):
         recording = asyncio.create_task(owner.journal.record(line("log"), DESIGNING))
         await waiting.logged()
+        monkeypatch.undo()
     await recording
     assert await world.saved() == [1, 2]
     assert numbers(await world.published(owner)) == [1, 2]
