@@ -76,7 +76,8 @@ async def _run(count: int, seed: int, engine: Mapping[str, str] | None) -> None:
     """Play the rounds; the seeds of a run's rounds follow one another."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     outcomes: list[Outcome] = []
     left = count
     while left > 0:

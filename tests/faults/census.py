@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 GUARD_MODULE = "actors.system"
+STOPPER = "codegen-postgres"  # the shell above an embedded server (actors/postgres.py)
 
 
 class Census:
@@ -66,11 +67,29 @@ class Census:
         return [] if postmaster is None else _children(postmaster.pid)
 
     def outside(self, gateway_pid: int) -> list[psutil.Process]:
-        """Return what does not hang below the gateway any more."""
-        below = {gateway_pid}
-        with contextlib.suppress(psutil.Error):
-            below |= {p.pid for p in psutil.Process(gateway_pid).children(recursive=True)}
+        """Return what does not hang below the gateway any more.
+
+        PostgreSQL is not left to itself while the shell that stops it is there: to write all it
+        has may take it a while, and the next start waits for it.
+        """
+        below = {gateway_pid} | _below(gateway_pid)
+        postmaster = self.postmaster()
+        if postmaster is not None and STOPPER in _command_of_parent(postmaster):
+            below |= {postmaster.pid} | _below(postmaster.pid)
         return [process for process in self.all() if process.pid not in below]
+
+
+def _below(pid: int) -> set[int]:
+    with contextlib.suppress(psutil.Error):
+        return {process.pid for process in psutil.Process(pid).children(recursive=True)}
+    return set()
+
+
+def _command_of_parent(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        parent = process.parent()
+        return [] if parent is None else _command(parent)
+    return []
 
 
 def _children(pid: int) -> list[psutil.Process]:

@@ -1,9 +1,9 @@
-"""What the viewers of one project were shown, all of them together, by number."""
+"""What the viewers of one project were shown: all of them together, and each in one go."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.faults.violation import Violation
 from tests.support.fold import Frame
@@ -36,3 +36,12 @@ class Chronicle:
                 known.text,
                 text,
             )
+
+
+@dataclass(slots=True)
+class Stretch:
+    """What was shown in one go: from a snapshot's number (or 0) on, these events."""
+
+    start: int
+    snapshot: Frame | None = None
+    numbers: list[int] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ ANSWER_SECONDS = 30.0  # longer than the gateway takes to give up
 RETRY_SECONDS = (0.05, 0.4)
 #: Refusals that say: try again.
 PASSING = ("actors_unavailable", "storage_unavailable", "project_busy")
+#: Refusals that are an answer: a cancel came too late.
+FINAL = ("nothing_running",)
 
 
 class Refused(Exception):
@@ -39,7 +42,11 @@ class Accepted:
 
 
 class Client:
-    """Carries out a project's orders; what it was answered is in `accepted` and `cancels`."""
+    """Carries out a project's orders, and keeps the first answer to each command by its id.
+
+    A command that is repeated must be answered the same: else Violation is raised. `cancelled`
+    has None where a cancel was carried out, or the code of its refusal.
+    """
 
     def __init__(
         self,
@@ -51,15 +58,14 @@ class Client:
     ) -> None:
         self.project = project
         self.accepted: dict[str, Accepted] = {}
-        self.cancels_sent = 0
-        self.cancels_done = 0
+        self.cancelled: dict[str, str | None] = {}
         self._story = story
         self._place = place
         self._watchers = watchers
         self._choose = random.Random(f"{seed}/{project.id}")
 
     async def run(self, injector: Injector) -> None:
-        """Send every order when its time has come; returns once all are accepted."""
+        """Send every order when its time has come; returns once all are answered."""
         async with asyncio.TaskGroup() as group:
             for order in self.project.orders:
                 await injector.after(order.after_faults)
@@ -71,17 +77,24 @@ class Client:
         return max(answer.seq for answer in self.accepted.values())
 
     async def _carry_out(self, order: Order) -> None:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(order.copies):
-                group.create_task(self._send(order))
+        await self._send_copies(order, self._generate)
         if order.cancel_seconds is not None:
             await asyncio.sleep(order.cancel_seconds)
-            await self._cancel()
+            await self._send_copies(order, self._cancel)
         if order.is_repeated:
-            await self._send(order)
+            await self._generate(order)
+            if order.cancel_seconds is not None:
+                await self._cancel(order)
 
-    async def _send(self, order: Order) -> None:
-        """Have a command accepted; raises Violation where two answers to it differ."""
+    @staticmethod
+    async def _send_copies(
+        order: Order, send: Callable[[Order], Coroutine[Any, Any, None]]
+    ) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(order.copies):
+                group.create_task(send(order))
+
+    async def _generate(self, order: Order) -> None:
         command = {
             "type": "generate",
             "id": order.id,
@@ -91,22 +104,38 @@ class Client:
         }
         answer = await self._ask_patiently(command, by_socket=order.by_socket)
         accepted = Accepted(answer["place"], answer["seq"])
-        known = self.accepted.setdefault(order.id, accepted)
-        if known != accepted:
+        self._compare(order.id, self.accepted.setdefault(order.id, accepted), accepted)
+
+    async def _cancel(self, order: Order) -> None:
+        command = {"type": "cancel", "id": cancel_id(order)}
+        if order.cancel_names_it:
+            command["commandId"] = order.id
+        code: str | None = None
+        try:
+            await self._ask_patiently(command, by_socket=order.by_socket)
+        except Refused as error:
+            code = error.code
+        self._compare(command["id"], self.cancelled.setdefault(command["id"], code), code)
+
+    def _compare(self, command_id: str, first: object, second: object) -> None:
+        if first != second:
             raise Violation(
-                f"{self.project.id}: {order.id} was answered in two ways", known, accepted
+                f"{self.project.id}: {command_id} was answered in two ways", first, second
             )
 
     async def _ask_patiently(self, command: dict[str, Any], *, by_socket: bool) -> dict[str, Any]:
+        """Return the answer; raises Refused with a code of `FINAL`, Violation with any other."""
         while True:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     if by_socket:
                         return await self._ask_by_socket(command)
-                    return await self._post("generate", command)
+                    return await self._post(command)
             except (SocketLost, *LOST):
                 by_socket = self._choose.random() < 0.5  # what comes next need not be the same way
             except Refused as error:
+                if error.code in FINAL:
+                    raise
                 if error.code not in PASSING:
                     raise Violation(f"{self.project.id}: {command['id']}: {error}") from error
             await asyncio.sleep(self._choose.uniform(*RETRY_SECONDS))
@@ -118,24 +147,15 @@ class Client:
         data: dict[str, Any] = frame["data"]
         return data
 
-    async def _post(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
-        url = f"{await self._place.address()}/api/projects/{self.project.id}/{what}"
-        async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+    async def _post(self, command: dict[str, Any]) -> dict[str, Any]:
+        url = f"{await self._place.address()}/api/projects/{self.project.id}/{command['type']}"
+        async with aiohttp.ClientSession() as session, session.post(url, json=command) as answer:
             told: dict[str, Any] = await answer.json()
         if "error" in told:
             raise Refused(told["error"]["code"], told["error"]["message"])
         return told
 
-    async def _cancel(self) -> None:
-        """Send one cancel; it may come too late, and its answer may be lost."""
-        self.cancels_sent += 1
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._post("cancel", {})
-        except LOST:
-            return
-        except Refused as error:
-            if error.code not in (*PASSING, "nothing_running", "not_found"):
-                raise Violation(f"{self.project.id}: cancel: {error}") from error
-        else:
-            self.cancels_done += 1
+
+def cancel_id(order: Order) -> str:
+    """Return the id of the cancel that follows a command."""
+    return f"cancel-of-{order.id}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiodocker
 import orjson
+import psutil
 from aiodocker.containers import DockerContainer
 
 from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, service_id
@@ -38,15 +39,23 @@ class Containers:
                     await container.kill(signal="KILL")
 
     async def hold(self, project_id: str, seconds: float) -> None:
-        """Let nothing in a project's container run for so long."""
+        """Let nothing in a project's container run for so long.
+
+        Not by the engine's pause: where that meets an exec that is just starting, the engine
+        itself locks up for good (20.10).
+        """
         async with aiodocker.Docker(self._engine_url) as docker:
-            for container in await self._list(docker, project_id):
-                with contextlib.suppress(aiodocker.DockerError):  # it has just ended
-                    await container.pause()
-                    try:
-                        await asyncio.sleep(seconds)
-                    finally:
-                        await container.unpause()
+            ids = [container.id for container in await self._list(docker, project_id)]
+        processes = [process for id_ in ids for process in _processes_in(id_)]
+        try:
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.suspend()
+            await asyncio.sleep(seconds)
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.resume()
 
     async def remove_all(self) -> None:
         """Leave none behind."""
@@ -63,3 +72,12 @@ class Containers:
             labels.append(f"{PROJECT_LABEL}={project_id}")
         filters = orjson.dumps({"label": labels}).decode()
         return list(await docker.containers.list(all=True, filters=filters))
+
+
+def _processes_in(container_id: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            if container_id in Path(f"/proc/{process.pid}/cgroup").read_text():
+                found.append(process)
+    return found

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from tests.faults.place import Place
 from tests.faults.violation import Violation
 from tests.support.service import Service
 
+DATABASE_SECONDS = 30.0  # for PostgreSQL to write all it has, on a disk that others use as well
 GONE_SECONDS = 10.0  # the contract's: after any kill nothing is orphaned for longer
 POLL_SECONDS = 0.05
 STATUS_SECONDS = 1.5
@@ -44,6 +45,11 @@ class House:
     def service(self) -> Service:
         """The newest life."""
         return self._services[-1]
+
+    @property
+    def gateway_pid(self) -> int:
+        """The newest gateway, which may be just starting."""
+        return next(service.pid for service in reversed(self._services) if service.has_begun)
 
     # --- its lives -------------------------------------------------------------------------------
 
@@ -87,7 +93,7 @@ class House:
         await self._stopped(command.wait())
         await self._stopped(self.service.exit_status())
 
-    async def _stopped(self, ending: Any) -> None:
+    async def _stopped(self, ending: Awaitable[int]) -> None:
         try:
             status = await ending
         except TimeoutError:
@@ -110,8 +116,9 @@ class House:
 
     async def all_gone(self) -> None:
         """Wait until no process is left; raises Violation where one stays."""
-        if not await self._until(lambda: not self.census.all()):
-            raise Violation(f"left over after {GONE_SECONDS:.0f} s", *self._listed())
+        await self.none_orphaned()
+        if not await self._until(lambda: not self.census.all(), DATABASE_SECONDS):
+            raise Violation(f"left over after {DATABASE_SECONDS:.0f} s", *self._listed())
 
     async def none_orphaned(self, killed: psutil.Process | None = None) -> None:
         """Wait until every process hangs below the gateway; raises Violation where one does not.
@@ -120,19 +127,19 @@ class House:
         """
         if killed is not None:
             await self._until(lambda: not is_alive(killed))
-        if not await self._until(lambda: not self.census.outside(self.service.pid)):
-            outside = self.census.outside(self.service.pid)
+        if not await self._until(lambda: not self.census.outside(self.gateway_pid)):
+            outside = self.census.outside(self.gateway_pid)
             raise Violation(
                 f"orphaned for {GONE_SECONDS:.0f} s", *(in_words(process) for process in outside)
             )
 
-    async def _until(self, is_so: Any) -> bool:
-        deadline = time.monotonic() + GONE_SECONDS
+    async def _until(self, is_so: Callable[[], bool], seconds: float = GONE_SECONDS) -> bool:
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if is_so():
                 return True
             await asyncio.sleep(POLL_SECONDS)
-        return bool(is_so())
+        return is_so()
 
     def _listed(self) -> list[str]:
         return [in_words(process) for process in self.census.all()]

@@ -97,8 +97,8 @@ class Injector:
             await self._meet_viewer(fault, "nobody was there: ")
             return
         name, process = found[fault.pick % len(found)]
+        self._count_crashes(fault, name)
         try:
-            await self._count_crashes(fault, name, process)
             if fault.way is Way.STOP:
                 process.suspend()
             else:
@@ -115,12 +115,20 @@ class Injector:
 
     async def _victims(self, fault: Fault) -> list[tuple[str, psutil.Process]]:
         """Return those that a fault may meet, each with a name, in an order that does not vary."""
-        census, gateway_pid = self._house.census, self._house.service.pid
+        try:
+            return await self._living(fault)
+        except psutil.NoSuchProcess:  # it ended as it was looked at
+            return []
+
+    async def _living(self, fault: Fault) -> list[tuple[str, psutil.Process]]:
+        census, gateway_pid = self._house.census, self._house.gateway_pid
+        found: list[psutil.Process | None]
         match fault.kind:
             case Kind.ACTOR:
                 return await self._actors(is_kill=fault.way is Way.KILL)
             case Kind.NURSERY:
-                return await self._nurseries(is_kill=fault.way is Way.KILL)
+                supervisor = self._supervisor()
+                found = list(census.nurseries(supervisor)) if supervisor else []
             case Kind.SUPERVISOR:
                 found = [self._supervisor()]
             case Kind.ADMIN:
@@ -140,7 +148,7 @@ class Injector:
         with contextlib.suppress(OSError, ValueError):
             self._house.note_ports()
             noted_pid = int(self._house.noted["pid"])
-            return self._house.census.supervisor(self._house.service.pid, noted_pid)
+            return self._house.census.supervisor(self._house.gateway_pid, noted_pid)
         return None
 
     async def _actors(self, *, is_kill: bool) -> list[tuple[str, psutil.Process]]:
@@ -151,24 +159,11 @@ class Injector:
                     found.append((project_id, psutil.Process(pid)))
         return found
 
-    async def _nurseries(self, *, is_kill: bool) -> list[tuple[str, psutil.Process]]:
-        supervisor = self._supervisor()
-        if supervisor is None:
-            return []
-        nurseries = self._house.census.nurseries(supervisor)
-        if is_kill and any(count >= MAX_CRASHES for count in self._crashes.values()):
-            return []
-        return [("", nursery) for nursery in nurseries]
-
-    async def _count_crashes(self, fault: Fault, name: str, process: psutil.Process) -> None:
-        """Note whose actor is about to die with this process."""
-        if fault.way is Way.STOP:
-            return
-        if fault.kind is Kind.ACTOR:
+    def _count_crashes(self, fault: Fault, name: str) -> None:
+        """Count a crash, or forget all where their counter is about to die."""
+        if fault.way is Way.KILL and fault.kind is Kind.ACTOR:
             self._crashes[name] += 1
-        elif fault.kind is Kind.NURSERY:
-            self._crashes.update((await self._house.pids()).keys())
-        elif fault.kind in SYSTEM:
+        elif fault.way is Way.KILL and fault.kind in SYSTEM:
             self._crashes.clear()
 
     async def _resume_later(self, process: psutil.Process, seconds: float) -> None:
@@ -180,7 +175,7 @@ class Injector:
 
     async def _end_gateway(self, fault: Fault) -> None:
         """End it and start it again; at once after a kill, while its actors still save."""
-        self._note(f"{fault}: {self._house.service.pid}")
+        self._note(f"{fault}: {self._house.gateway_pid}")
         self._crashes.clear()
         if fault.way is Way.TERM:
             await self._house.stop()
@@ -190,7 +185,7 @@ class Injector:
             self._house.kill()
             await asyncio.sleep(fault.pause_seconds)
         await self._house.start()
-        self._note(f"the gateway is up again: {self._house.service.pid}")
+        self._note(f"the gateway is up again: {self._house.gateway_pid}")
         self._aftermath.create_task(self._house.none_orphaned())
 
     # --- connections -----------------------------------------------------------------------------

@@ -17,11 +17,10 @@ import orjson
 from actors.events import decode_data
 from actors.journal import UNCLEAN_GAP
 from actors.state import ProjectState, apply
-from tests.faults.chronicle import Chronicle
+from tests.faults.chronicle import Chronicle, Stretch
 from tests.faults.model import Asked
 from tests.faults.story import Story
 from tests.faults.violation import Violation
-from tests.faults.watcher import Stretch, Watcher
 from tests.support.fold import Frame, differences
 
 #: Events that may be shown and then be lost in a crash, for the actor publishes them at once.
@@ -58,18 +57,18 @@ def rows(texts: Iterable[str]) -> list[Row]:
 # --- what viewers saw ----------------------------------------------------------------------------
 
 
-def check_viewer(watcher: Watcher, journal: Sequence[Row]) -> None:
+def check_viewer(name: str, stretches: Sequence[Stretch], journal: Sequence[Row]) -> None:
     """Whatever the journal has from a stretch's start to its end, the viewer was shown."""
-    for stretch in watcher.stretches:
+    for stretch in stretches:
         end = stretch.numbers[-1] if stretch.numbers else stretch.start
         seen = set(stretch.numbers)
         missed = [row for row in journal if stretch.start < row.seq <= end and row.seq not in seen]
         if missed:
             raise Violation(
-                f"{watcher.name} was not shown {len(missed)} events", *(row.text for row in missed)
+                f"{name} was not shown {len(missed)} events", *(row.text for row in missed)
             )
         if stretch.snapshot is not None:
-            check_snapshot(watcher.name, stretch, journal)
+            check_snapshot(name, stretch, journal)
 
 
 def check_snapshot(name: str, stretch: Stretch, journal: Sequence[Row]) -> None:
@@ -174,17 +173,16 @@ def check_commands(
     phases: Mapping[str, int],
     journal: Sequence[Row],
     *,
-    cancels: int,
+    cancels: Mapping[str, str | None],
     replacements: int,
 ) -> None:
     """Every command ran exactly once and came to one end.
 
-    `phases` says how many each asked for; `cancels` and `replacements` how many commands were
-    sent that may end or drop others.
+    `phases` says how many each asked for; `cancels` what each cancel was answered, `replacements`
+    how many commands were to stop others.
     """
-    times: dict[str, Counter[str]] = {
-        type_: Counter() for type_ in ("command_queued", "command_dropped", "run_started")
-    }
+    kinds = ("command_queued", "command_dropped", "run_started")
+    times: dict[str, Counter[str]] = {type_: Counter() for type_ in kinds}
     endings: Counter[str] = Counter()
     running = ""
     for row in journal:
@@ -209,11 +207,17 @@ def check_commands(
                 f"{project_id}: {command_id} was queued {queued} times, ran {started} times and "
                 f"was dropped {dropped} times"
             )
+    answered = [row for row in journal if row.type == "command_answered"]
+    if sorted((row.data["id"], row.data["code"]) for row in answered) != sorted(cancels.items()):
+        raise Violation(
+            f"{project_id}: the cancels were answered {cancels}", *(row.text for row in answered)
+        )
     others = {command_id for counter in times.values() for command_id in counter} - phases.keys()
+    done = sum(code is None for code in cancels.values())
     dropped = sum(times["command_dropped"].values())
-    if others or endings["user"] > cancels or endings["replaced"] > replacements:
+    if others or endings["user"] > done or endings["replaced"] > replacements:
         raise Violation(f"{project_id}: nobody asked for this", others, endings)
-    if dropped and not cancels:
+    if dropped and not done:
         raise Violation(f"{project_id}: {dropped} commands were dropped, nobody has cancelled")
 
 
@@ -228,11 +232,22 @@ def _check_ending(project_id: str, command_id: str, phases: int, row: Row) -> No
 
 
 def check_requests(
-    project_id: str, asked: Sequence[Asked], chronicle: Chronicle, journal: Sequence[Row]
+    project_id: str,
+    story: Story,
+    asked: Sequence[Asked],
+    chronicle: Chronicle,
+    journal: Sequence[Row],
 ) -> None:
-    """Nothing was asked of the model again that somebody had been told was finished."""
+    """Nothing was asked of the model again that somebody had been told was finished.
+
+    And what it was asked to go on with is what it had written.
+    """
     designed, finished = _told_at(chronicle, journal)
     for request in asked:
+        if request.text_so_far is not None:
+            expected = story.text(request.phase, request.paths[0])
+            if not expected.startswith(request.text_so_far):
+                raise Violation(f"{project_id}: another text is to be continued", request)
         if request.purpose == "plan" and designed.get(request.phase, request.at) < request.at:
             raise Violation(f"{project_id}: a plan was paid for twice", request)
         for path in request.paths:

@@ -32,19 +32,22 @@ MAX_CUTS = 2
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """One request: `purpose` is plan or implement, `paths` the files that it wants."""
+    """One request: `purpose` is plan or implement, `paths` the files that it wants.
+
+    `text_so_far` is what the service has of the first of them, if it is to be continued.
+    """
 
     story: int
     purpose: str
     phase: int
     paths: tuple[str, ...]
-    unfinished_path: str
+    text_so_far: str | None
     at: float = field(default_factory=time.monotonic)
     is_answered: bool = False  # to its end
 
     def __str__(self) -> str:
         wanted = f" {', '.join(self.paths)}" if self.paths else ""
-        again = f", going on with {self.unfinished_path}" if self.unfinished_path else ""
+        again = "" if self.text_so_far is None else f", from {len(self.text_so_far)} characters on"
         return f"{self.at:.3f} story {self.story}: {self.purpose} {self.phase}{wanted}{again}"
 
 
@@ -164,22 +167,22 @@ class StoryModel:
     # --- answering -------------------------------------------------------------------------------
 
     async def _handle(self, http: web.Request) -> web.StreamResponse:
-        messages = (await http.json())["messages"]
-        story = Story.of(messages[-1]["content"])
-        brief = read_brief(messages[-1]["content"])
+        prompt = (await http.json())["messages"][-1]["content"]
+        story = Story.of(prompt)
+        brief = read_brief(prompt)
         asked = Asked(
             story=story.number,
             purpose="implement" if brief.paths_to_write else "plan",
             phase=brief.phase_number,
             paths=brief.paths_to_write,
-            unfinished_path=getattr(brief, "unfinished_path", ""),
+            text_so_far=_text_so_far(prompt) if brief.unfinished_path else None,
         )
         stream = Stream(asked, http)
         with self._lock:
             self._asked.append(asked)
             self._streams.append(stream)
         try:
-            return await self._respond(http, stream, _answer(story, brief))
+            return await self._respond(http, stream, _answer(story, brief, asked.text_so_far))
         except ConnectionError:
             raise asyncio.CancelledError from None  # nobody is left to answer; not worth a log
         finally:
@@ -203,12 +206,23 @@ def _kind(stream: Stream) -> tuple[int, int, str]:
     return stream.asked.story, stream.asked.phase, stream.asked.purpose
 
 
-def _answer(story: Story, brief: Brief) -> str:
+def _text_so_far(prompt: str) -> str:
+    """Read the section that shows the file to be continued; the stories' files fit into it."""
+    begin, end = "<unfinished_text>\n", "</unfinished_text>"
+    return prompt[prompt.rfind(begin) + len(begin) : prompt.rfind(end)]
+
+
+def _answer(story: Story, brief: Brief, text_so_far: str | None) -> str:
+    """Answer as a good model does: a file to be continued begins with the seam and goes on."""
     phase = story.phase(brief.phase_number)
     if not brief.paths_to_write:
         return phase.plan_text()
-    marker = free_marker(phase.files.values())
-    return "\n".join(write_scof(path, phase.files[path], marker) for path in brief.paths_to_write)
+    texts = {path: phase.files[path] for path in brief.paths_to_write}
+    if text_so_far is not None:
+        path = brief.unfinished_path
+        texts[path] = brief.seam + texts[path][len(text_so_far) :]
+    marker = free_marker(texts.values())
+    return "\n".join(write_scof(path, text, marker) for path, text in texts.items())
 
 
 def _event(data: object) -> bytes:

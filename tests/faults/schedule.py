@@ -18,6 +18,8 @@ FAULTS_PER_ORDER = 7  # about so many faults later comes a project's next comman
 PAUSE_SECONDS = (0.05, 0.9)  # before a fault
 BURST_SHARE = 0.15  # of the faults that come at once after another one
 STOP_SECONDS = (0.1, 3.0)
+CANCEL_SHARE = 0.15  # of the commands
+REPLACE_SHARE = 0.1
 PICKS = 1_000_000
 
 
@@ -113,7 +115,7 @@ class Order:
     """One generate command, sent once so many faults are done; `copies` at the same time.
 
     With `is_repeated` it is sent once more after it was accepted. `cancel_seconds` after that a
-    cancel follows, or none.
+    cancel follows, or none; it may name the command.
     """
 
     id: str
@@ -124,6 +126,7 @@ class Order:
     by_socket: bool
     is_repeated: bool
     cancel_seconds: float | None
+    cancel_names_it: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +188,12 @@ def _orders(choose: random.Random, faults: int) -> Iterator[Order]:
             id=f"command-{number}",
             after_faults=after_faults,
             phases=choose.choice((1, 1, 2, 3)),
-            mode="replace" if number > 1 and choose.random() < 0.1 else "queue",
+            mode="replace" if number > 1 and choose.random() < REPLACE_SHARE else "queue",
             copies=choose.choice((1, 1, 2)),
             by_socket=choose.random() < 0.5,
             is_repeated=choose.random() < 0.4,
-            cancel_seconds=choose.uniform(0.0, 3.0) if choose.random() < 0.15 else None,
+            cancel_seconds=choose.uniform(0.0, 3.0) if choose.random() < CANCEL_SHARE else None,
+            cancel_names_it=choose.random() < 0.5,
         )
         after_faults += choose.randint(1, 2 * FAULTS_PER_ORDER - 1)
 

@@ -9,13 +9,12 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import orjson
 
-from tests.faults.chronicle import Chronicle
+from tests.faults.chronicle import Chronicle, Stretch
 from tests.faults.place import Place
 from tests.faults.schedule import Habit
 from tests.faults.story import Story
@@ -31,15 +30,6 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST, as a broken lin
 TAIL_FRAMES = 12
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError)
-
-
-@dataclass(slots=True)
-class Stretch:
-    """What was shown in one go: from a snapshot's number (or 0) on, these events."""
-
-    start: int
-    snapshot: Frame | None = None
-    numbers: list[int] = field(default_factory=list)
 
 
 class SocketLost(Exception):

@@ -11,15 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actors.events import RunState, decode_data
-from actors.records import (
-    command_from_record,
-    phase_from_record,
-    problem_from_record,
-    run_from_record,
-)
+from actors.events import decode_data
 from actors.snapshot import snapshot_data
-from actors.state import FileInfo, OpenFile, ProjectState, apply
+from actors.state import ProjectState, apply
+from tests.support.replay_fold import state_of_snapshot
 
 Frame = Mapping[str, Any]
 
@@ -91,35 +86,7 @@ class Fold:
         _require(data["lastSeq"] == frame["seq"], frame, "its number must be its lastSeq")
         self._awaits_snapshot, self._has_snapshot = False, True
         self.cursor = frame["seq"]
-        self.state = state_from_snapshot(self._project_id, data)
-
-
-def state_from_snapshot(project_id: str, data: Mapping[str, Any]) -> ProjectState:
-    """Return the state that `actors.snapshot.snapshot_data` describes."""
-    open_file = data["openFile"]
-    return ProjectState(
-        project_id=project_id,
-        state=RunState(data["state"]),
-        phases=[phase_from_record(record) for record in data["phases"]],
-        files={
-            file["path"]: FileInfo(
-                size=file["size"], sha256=file["sha256"], phase_number=file["phaseNumber"]
-            )
-            for file in data["files"]
-        },
-        open_file=OpenFile(path=open_file["path"], chunks=[open_file["text"]])
-        if open_file
-        else None,
-        run=run_from_record(data["run"]) if data["run"] else None,
-        queue=[command_from_record(record) for record in data["queue"]],
-        problem=problem_from_record(data["problem"]) if data["problem"] else None,
-        preview_url=data["previewUrl"],
-        sandbox_kind=data["sandbox"]["kind"],
-        sandbox_container_id=data["sandbox"]["containerId"],
-        descriptions=list(data["descriptions"]),
-        designing=data["designing"],
-        last_seq=data["lastSeq"],
-    )
+        self.state = state_of_snapshot(self._project_id, data)
 
 
 def differences(state: ProjectState, data: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

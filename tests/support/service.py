@@ -77,6 +77,10 @@ class Service:
         return self._process.pid
 
     @property
+    def has_begun(self) -> bool:
+        return self._process is not None
+
+    @property
     def has_ended(self) -> bool:
         return self._process is not None and self._process.returncode is not None
 
