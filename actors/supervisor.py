@@ -28,7 +28,7 @@ from actors.roster import Roster, addressed, key
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
+TICK_SECONDS = 0.25  # how often idle actors and missing spares are looked for, at least
 
 
 @dataclass(slots=True)
