@@ -61,14 +61,13 @@ class PacedModel:
         else:
             draft = Draft(script.header(self._own_ns[script.key] + _since(received_ns)))
         draft.received_ns = received_ns
-        draft.begun_ns = time.monotonic_ns()
         self._drafts[script.key] = draft
         return draft
 
     async def tell_times(self, http: web.Request) -> web.Response:
-        """Tell when the newest answer for a key was asked for, and when its first token was due."""
+        """Tell when the newest answer for a key was asked for, and when its first line was sent."""
         draft = self._drafts[http.match_info["key"]]
-        return web.json_response([draft.received_ns, draft.begun_ns])
+        return web.json_response([draft.received_ns, draft.sent_ns])
 
     async def _wait_for_group(self, script: Script) -> None:
         barrier = self._groups.setdefault(script.group, asyncio.Barrier(script.together))
@@ -77,16 +76,17 @@ class PacedModel:
 
 
 class Draft:
-    """A file as far as it is written; `received_ns` and `begun_ns` are of the newest answer.
+    """A file as far as it is written. `text` ends with a line; `unsent` is the end of it.
 
-    `text` ends with a line; what of it follows the seam, the newest answer has still to send.
+    `received_ns` is when the newest answer was asked for; `sent_ns` is just before its first line
+    was complete, not counting the seam, and 0 until then.
     """
 
     def __init__(self, text: str, seam: str = "", unsent: str | None = None) -> None:
         self.text = text
         self.seam = seam
         self.unsent = text if unsent is None else unsent
-        self.received_ns = self.begun_ns = 0
+        self.received_ns = self.sent_ns = 0
 
     def continued(self, seam: str) -> Draft:
         """Return the draft up to the seam and the end of the line in which it ends.
@@ -103,11 +103,12 @@ def _since(ns: int) -> int:
 
 
 async def _write_file(write: Write, script: Script, pace: Pace, draft: Draft) -> None:
-    sent_ns = await _write_line(write, pace, draft.unsent) or draft.begun_ns
+    sent_ns = draft.sent_ns = await _write_line(write, pace, draft.unsent)
     for number in range(draft.text.count("\n"), script.numbered_lines + 1):
         line = script.line(number, sent_ns)
         draft.text += line
         sent_ns = await _write_line(write, pace, line)
+        draft.sent_ns = draft.sent_ns or sent_ns
     await _write_line(write, pace, script.footer(draft.text))
 
 

@@ -5,10 +5,10 @@ again, killed once more: a third time within a minute would end the run, by desi
 the next project.
 
 What is subtracted is the model's own time for the answer that the resumed run asks for, as measured
-by itself: from having received the request to the first token of new text. What the service does is
-left: noticing the death, reviving the project, resuming the run, building the prompt, connecting,
-and passing the first token on. Text that is shown again is not new: a chunk counts if it arrives
-after the model has sent that token.
+by itself: from having received the request to the last token of the first new line, since viewers
+are sent whole lines. What the service does is left: noticing the death, reviving the project,
+resuming the run, building the prompt, connecting, and passing the line on. Text that is shown again
+is not new: a chunk counts if it arrives after the model has sent that line.
 """
 
 from __future__ import annotations
@@ -90,6 +90,6 @@ async def _recovery(
     while True:
         arrived_ns, _ = await viewer.until("file_chunk")
         async with session.get(times_url) as answer:
-            received_ns, begun_ns = map(int, orjson.loads(await answer.read()))
-        if killed_ns < received_ns and begun_ns <= arrived_ns:
-            return arrived_ns - killed_ns - (begun_ns - received_ns)
+            received_ns, sent_ns = map(int, orjson.loads(await answer.read()))
+        if killed_ns < received_ns <= sent_ns <= arrived_ns:
+            return arrived_ns - killed_ns - (sent_ns - received_ns)

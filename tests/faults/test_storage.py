@@ -21,6 +21,7 @@ from tests.support.postgres import execute
 from tests.support.service import WAIT_SECONDS, Service, ServiceFactory, Viewer
 from tests.support.wait import wait_until
 
+PAGE_BYTES = 4096
 DISK_BYTES = 128 * 1024 * 1024  # of which an empty cluster takes a quarter
 
 #: Run a service whose database has a disk of its own, which is gone when the service is.
@@ -297,10 +298,7 @@ def switch_log(service: Service) -> None:
 def fill(disk: Path) -> Path:
     """Leave no space on a disk; returns the file that takes it."""
     ballast = disk / "ballast"
-    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT)
-    try:
-        found = os.fstatvfs(descriptor)
-        os.posix_fallocate(descriptor, 0, found.f_bavail * found.f_frsize)
-    finally:
-        os.close(descriptor)
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * PAGE_BYTES):
+            pass
     return ballast
