@@ -20,7 +20,6 @@ from actors.commands import Commands
 from actors.errors import (
     ActorCrashed,
     Fenced,
-    NotFound,
     ProjectBusy,
     ServiceError,
     StorageUnavailable,
@@ -229,6 +228,8 @@ class ProjectAgent:
     def _hand_back(self, message: m.Message) -> None:
         """Return what came too late, until the supervisor says that nothing more comes."""
         match message:
+            case m.PassivateProject():
+                pass  # the supervisor answers it when we are gone
             case m.Request():
                 self._office.tell_supervisor(message)
             case m.LeaveGranted():
@@ -236,10 +237,11 @@ class ProjectAgent:
 
     def _refuse(self, message: m.Message, code: str, sentence: str) -> None:
         if isinstance(message, m.PassivateProject):
-            self._office.tell_supervisor(m.PassivationRefused(project_id=self._project_id))
+            refused = m.PassivationRefused(project_id=self._project_id, code=code, message=sentence)
+            self._office.tell_supervisor(refused)
             if code == StorageUnavailable.code and self._journal is not None:
                 self._tell_idle()  # so that it is tried again
-        if isinstance(message, m.Request):
+        elif isinstance(message, m.Request):
             self._office.answer(
                 message, m.Failed(request_id=message.request_id, code=code, message=sentence)
             )
@@ -283,8 +285,6 @@ class ProjectAgent:
 
     async def _open_preview(self, request: m.OpenPreview) -> None:
         assert self._runner is not None
-        if not self._state.files:
-            raise NotFound("The project has no files yet.")
         url = self._deployment.url if self._runner.is_active else await self._preview.open()
         self._office.answer(request, m.PreviewOpened(request_id=request.request_id, url=url))
 

@@ -25,6 +25,7 @@ CLOSE_SECONDS = 2.0
 CONNECT_OPTIONS: dict[str, Any] = {
     "timeout": CONNECT_SECONDS,
     "command_timeout": STATEMENT_SECONDS,
+    "max_cached_statement_lifetime": 0,  # what is prepared stays prepared, however long it waits
     "server_settings": {"application_name": "codegen"},
 }
 

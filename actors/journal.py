@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 WRITE_SECONDS = 0.25  # the longest that a published event may be missing from PostgreSQL
 MAX_WINDOW_SECONDS = 0.05
+MAX_MERGED_CHARS = 256 * 1024  # of chunks that become one event, however long the window is
 LAG_FLOOR_SECONDS = 0.002  # a lag below this is the loop's ordinary work
 LAG_FACTOR = 4.0
 MAX_UNWRITTEN_BYTES = 4 * 1024 * 1024  # then recording waits for the database
@@ -71,6 +72,7 @@ class Journal:
         self._held: list[Event] = []  # arrived while a barrier was being committed
         self._chunk_path = ""
         self._chunk_parts: list[str] = []
+        self._chunk_chars = 0
         self._unwritten: list[JournalEntry] = []
         self._unwritten_bytes = 0
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -159,7 +161,11 @@ class Journal:
                 self._flush()
                 self._chunk_path = event.path
             self._chunk_parts.append(event.chunk)
-            self._schedule_flush()
+            self._chunk_chars += len(event.chunk)
+            if self._chunk_chars > MAX_MERGED_CHARS:
+                self._flush()
+            else:
+                self._schedule_flush()
         else:
             self._flush()
             self._add(event)
@@ -207,7 +213,7 @@ class Journal:
             self._flush_timer.cancel()
             self._flush_timer = None
         if self._chunk_parts:
-            text, self._chunk_parts = "".join(self._chunk_parts), []
+            text, self._chunk_parts, self._chunk_chars = "".join(self._chunk_parts), [], 0
             self._add(FileChunk(path=self._chunk_path, chunk=text))
 
     # --- writing ---------------------------------------------------------------------------------

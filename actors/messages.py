@@ -78,10 +78,11 @@ class OpenPreview(ProjectRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassivateProject(ProjectRequest):
-    """Make an idle actor save, stop its sandbox and leave memory; answered by `Done`.
+    """Make an idle actor save, stop its sandbox and leave memory.
 
-    An actor with a run or a queue, or one that is starting the project's app for `OpenPreview`,
-    refuses with `Failed(code="project_busy")`.
+    Answered by the supervisor: by `Done` when the actor is gone, however it went, or by `Failed`;
+    an actor with a run or a queue, or one that is starting the project's app for `OpenPreview`,
+    refuses (`project_busy`).
     """
 
 
@@ -330,9 +331,11 @@ class ProjectIdle(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassivationRefused(Message):
-    """Project actor -> supervisor: there is work again; the actor stays."""
+    """Project actor -> supervisor: the actor stays; who asked is answered with code and message."""
 
     project_id: str
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

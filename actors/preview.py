@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from actors import events as ev
-from actors.errors import Fenced, InternalError, ServiceError
+from actors.errors import Fenced, InternalError, NotFound, ServiceError
 from actors.generation.deployment import Deployment
 from actors.journal import Journal
 
@@ -90,6 +90,9 @@ class Preview:
     async def _start_app(self) -> None:
         """Bring the sandbox up to the stored files, as a run does behind a phase's last file."""
         deployment, state = self._deployment, self._journal.state
+        files = await self._load_files()
+        if not files:
+            raise NotFound("The project has no files yet.")
         started = await deployment.ready()
         if (state.sandbox_kind, state.sandbox_container_id) != (
             deployment.kind,
@@ -98,7 +101,6 @@ class Preview:
             await self._journal.record(
                 ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id)
             )
-        files = await self._load_files()
         await deployment.write(files)
         if deployment.needs_install(files):
             await deployment.install(files)

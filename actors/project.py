@@ -1,7 +1,8 @@
 """The project actor: the thin shell that joins a `ProjectAgent` to its mailbox.
 
-It begins blank, as a spare. Once it has adopted a project it never forks again, so it may have a
-thread: the bridge's, in which the agent lives.
+It begins blank, as a spare, and never forks, so it may have a thread: the bridge's, in which the
+agent lives. A spare has connected to PostgreSQL and has its first statements prepared: that takes
+as long as the revival itself, which does not have to wait for it then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from actors import messages as m
 from actors.actor import ActorExitRequest, BaseActor, WatchMessage, handles
 from actors.agent import ProjectAgent, Tools
 from actors.bridge import Bridge
+from actors.errors import StorageUnavailable
 from actors.generation.choose import make_model
 from actors.sandbox.choose import SandboxKind, make_sandbox
 from actors.settings import Settings
@@ -29,19 +31,28 @@ class ProjectActor(BaseActor):
         super().__init__()
         self._supervisor: Any = None
         self._bridge: Bridge | None = None
+        self._store = Store(self.settings.database_url, kept_events=self.settings.kept_events)
         self._agent: ProjectAgent | None = None
 
     @handles(m.ConfigureActor)
     def configure(self, message: m.ConfigureActor, sender: Any) -> None:
         self._supervisor = message.supervisor
         self.send(message.supervisor, m.SpareReady(nursery=message.nursery, pid=os.getpid()))
-
-    @handles(m.AdoptProject)
-    def adopt(self, message: m.AdoptProject, sender: Any) -> None:
         self._bridge = Bridge()
         self.watched_fds = [self._bridge.fileno]
         self._bridge.start()
-        self._bridge.submit(self._start_agent, message)
+        self._bridge.submit(self._prepare)
+
+    async def _prepare(self) -> None:
+        try:
+            await self._store.prepare()
+        except StorageUnavailable as error:
+            log.info("a spare is not connected: %s", error)  # its project will ask for itself
+
+    @handles(m.AdoptProject)
+    def adopt(self, message: m.AdoptProject, sender: Any) -> None:
+        if self._bridge is not None:
+            self._bridge.submit(self._start_agent, message)
 
     async def _start_agent(self, message: m.AdoptProject) -> None:
         """Become the project's actor; a process that cannot must not stay, deaf, in its place."""
@@ -58,7 +69,7 @@ class ProjectActor(BaseActor):
         self._agent = ProjectAgent(
             message.project_id,
             settings=self.settings,
-            tools=make_tools(message.project_id, self.settings),
+            tools=make_tools(message.project_id, self.settings, self._store),
             office=office,
         )
         await self._agent.start(message.crash_report)
@@ -126,11 +137,11 @@ def end_broken_process() -> None:
     os._exit(1)
 
 
-def make_tools(project_id: str, settings: Settings) -> Tools:
+def make_tools(project_id: str, settings: Settings, store: Store) -> Tools:
     """Make the adapters that the settings ask for; the gateway has resolved `sandbox: auto`."""
     kind: SandboxKind = "docker" if settings.sandbox == "docker" else "static"  # no auto here
     return Tools(
-        store=Store(settings.database_url, kept_events=settings.kept_events),
+        store=store,
         model=make_model(settings),
         make_sandbox=lambda on_log: make_sandbox(kind, project_id, settings, on_log, settings.url),
     )

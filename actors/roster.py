@@ -22,6 +22,7 @@ from actors import messages as m
 from actors.crashes import MAX_RESTARTS, Crashes
 from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
 from actors.watchdog import Watchdog
+from actors.watchers import Watchers
 
 BIRTH_SECONDS = 10.0  # a birth takes 13 to 60 ms; after this long it has failed
 _STOPPING = ("actors_unavailable", "The service is stopping.")
@@ -72,7 +73,7 @@ class Roster:
         self._run_queue: deque[str] = deque()
         self._crashes = Crashes(clock)
         self._watchdog = Watchdog(clock)
-        self._watchers: dict[str, dict[str, Any]] = {}
+        self._watchers = Watchers()
         self.restarts = 0
         self._is_stopping = False
 
@@ -120,6 +121,13 @@ class Roster:
             effects.append(Breed(missing))
         return effects
 
+    def _restock_if_out(self) -> list[Effect]:
+        """Restock where no spare is left; else the clock does, soon.
+
+        A birth takes a processor for 40 ms, just when whoever was given a spare could use it.
+        """
+        return [] if self._spares else self.restock()
+
     def spare_ready(self, address: Any, pid: int) -> list[Effect]:
         self._bred = max(0, self._bred - 1)
         self._spares.append((address, pid))
@@ -128,15 +136,10 @@ class Roster:
     def nursery_died(self, children: Collection[str], unborn: int) -> list[Effect]:
         """Treat every child (by its key) as dead, and `unborn` births as not to happen.
 
-        Spares go first: a project whose actor died must not be given one that died with it. That
-        the nursery died is no fault of its children: it counts as no crash of theirs.
+        That the nursery died is no fault of its children: it counts as no crash of theirs.
         """
         self._bred = max(0, self._bred - unborn)
-        self._spares = deque(s for s in self._spares if key(s[0]) not in children)
-        effects = self.restock()
-        for child in children:
-            effects += self._exited(child, is_own_fault=False)
-        return effects
+        return self._ended(children, is_own_fault=False)
 
     def _fill(self) -> list[Effect]:
         effects: list[Effect] = []
@@ -150,7 +153,7 @@ class Roster:
             effects.append(Send(entry.address, adoption))
             effects += [Send(entry.address, request) for request in entry.kept]
             entry.kept = []
-            effects += self._tell_watchers(entry.project_id, Stage.LIVE)
+            effects += self._watchers.told(entry.project_id, Stage.LIVE)
         return effects
 
     # --- requests ------------------------------------------------------------------------------
@@ -162,11 +165,10 @@ class Roster:
             return [_refuse(request, *_STOPPING)]
         match request:
             case m.WatchProject():
-                watchers = self._watchers.setdefault(request.project_id, {})
-                watchers[key(request.reply_to)] = request.reply_to
+                self._watchers.add(request.project_id, request.reply_to)
                 return [Send(request.reply_to, self._info(request))]
             case m.UnwatchProject():
-                self._forget_watcher(request.project_id, request.reply_to)
+                self._watchers.discard(request.project_id, request.reply_to)
                 return [Send(request.reply_to, m.Done(request_id=request.request_id))]
             case m.GetProject():
                 if entry is None:
@@ -187,7 +189,7 @@ class Roster:
         if len(entry.kept) >= MAX_KEPT_REQUESTS:
             return [_refuse(request, "project_busy", "Too many commands wait for this project.")]
         entry.kept.append(request)
-        return [*self._fill(), *self.restock()]
+        return [*self._fill(), *self._restock_if_out()]
 
     def _passivate(self, request: m.PassivateProject, entry: Entry | None) -> list[Effect]:
         if entry is None:
@@ -198,7 +200,7 @@ class Roster:
         entry.passivation = request
         return [
             Send(entry.address, request),
-            *self._tell_watchers(request.project_id, Stage.PASSIVATING),
+            *self._watchers.told(request.project_id, Stage.PASSIVATING),
         ]
 
     # --- what actors report --------------------------------------------------------------------
@@ -214,16 +216,18 @@ class Roster:
             entry.idle_since = self._clock() if idle else None
         return []
 
-    def passivation_refused(self, sender: Any) -> list[Effect]:
+    def passivation_refused(self, sender: Any, code: str, message: str) -> list[Effect]:
         """The actor found work before it read the passivation: it stays, kept requests go to it."""
         entry = self._entry_of(sender)
-        if entry is None or entry.stage is not Stage.PASSIVATING:
+        if entry is None or entry.passivation is None:
             return []
+        refused = _refuse(entry.passivation, code, message)
         entry.stage, entry.passivation, entry.idle_since = Stage.LIVE, None, None
         kept, entry.kept = entry.kept, []
         return [
+            refused,
             *(Send(entry.address, request) for request in kept),
-            *self._tell_watchers(entry.project_id, Stage.LIVE),
+            *self._watchers.told(entry.project_id, Stage.LIVE),
         ]
 
     def run_wanted(self, sender: Any) -> list[Effect]:
@@ -259,25 +263,29 @@ class Roster:
 
     def exited(self, address: Any) -> list[Effect]:
         """An actor process is gone; said once or twice for the same one."""
-        return self._exited(key(address), is_own_fault=True)
+        return self._ended([key(address)], is_own_fault=True)
 
-    def _exited(self, address: str, *, is_own_fault: bool) -> list[Effect]:
-        project_id = self._by_address.pop(address, None)
-        if project_id is None:
-            before = len(self._spares)
-            self._spares = deque(s for s in self._spares if key(s[0]) != address)
-            return self.restock() if len(self._spares) < before else []
+    def _ended(self, addresses: Collection[str], *, is_own_fault: bool) -> list[Effect]:
+        """Forget all of them first: what is free now must go to none that has died as well."""
+        self._spares = deque(s for s in self._spares if key(s[0]) not in addresses)
+        effects: list[Effect] = []
+        for address in addresses:
+            if (project_id := self._by_address.pop(address, None)) is not None:
+                effects += self._vacated(project_id, is_own_fault=is_own_fault)
+        return [*effects, *self._fill(), *self._grant(), *self._restock_if_out()]
+
+    def _vacated(self, project_id: str, *, is_own_fault: bool) -> list[Effect]:
         entry = self._entries.pop(project_id)
         self._run_queue = deque(p for p in self._run_queue if p != project_id)
         effects = self._answer_passivation(entry)
         if entry.is_leaving or self._is_stopping:
-            effects += self._tell_watchers(project_id, Stage.ABSENT)
+            effects += self._watchers.told(project_id, Stage.ABSENT)
             if entry.kept and not self._is_stopping:
                 effects += self._wait_again(entry)
         else:
             self.restarts += 1
             effects += self._crashed(entry) if is_own_fault else self._wait_again(entry)
-        return [*effects, *self._fill(), *self._grant(), *self.restock()]
+        return effects
 
     def _crashed(self, entry: Entry) -> list[Effect]:
         if self._crashes.note(entry.project_id, entry.pid) > MAX_RESTARTS:
@@ -288,7 +296,7 @@ class Roster:
                     _refuse(r, "actor_crashed", "The project's actor keeps ending.")
                     for r in entry.kept
                 ),
-                *self._tell_watchers(entry.project_id, Stage.ABSENT),
+                *self._watchers.told(entry.project_id, Stage.ABSENT),
             ]
         return self._wait_again(entry, self._crashes.report(entry.project_id))
 
@@ -297,7 +305,7 @@ class Roster:
             project_id=entry.project_id, kept=entry.kept, crash_report=crash_report
         )
         self._waiting.append(entry.project_id)
-        return self._tell_watchers(entry.project_id, Stage.WAITING)
+        return self._watchers.told(entry.project_id, Stage.WAITING)
 
     @staticmethod
     def _answer_passivation(entry: Entry) -> list[Effect]:
@@ -347,14 +355,13 @@ class Roster:
         for project_id in self._waiting:
             entry = self._entries.pop(project_id)
             effects += [_refuse(r, *_STOPPING) for r in entry.kept]
+            effects += self._watchers.told(project_id, Stage.ABSENT)
         self._waiting.clear()
         for entry in self._entries.values():
             effects += [_refuse(r, *_STOPPING) for r in entry.kept]
             entry.kept = []
             effects.append(Send(entry.address, m.SaveAndStop()))
         return effects
-
-    # --- watchers ------------------------------------------------------------------------------
 
     def _info(self, request: m.ProjectRequest) -> m.ProjectInfo:
         entry = self._entries.get(request.project_id)
@@ -364,16 +371,6 @@ class Roster:
             stage=self.stage(request.project_id),
             running=entry.is_running if entry else False,
         )
-
-    def _tell_watchers(self, project_id: str, stage: Stage) -> list[Effect]:
-        changed = m.ProjectChanged(project_id=project_id, stage=stage)
-        return [Send(watcher, changed) for watcher in self._watchers.get(project_id, {}).values()]
-
-    def _forget_watcher(self, project_id: str, address: Any) -> None:
-        watchers = self._watchers.pop(project_id, {})
-        watchers.pop(key(address), None)
-        if watchers:
-            self._watchers[project_id] = watchers
 
 
 def key(address: Any) -> str:

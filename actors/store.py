@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from actors.database import LOST, Connection, connect, disconnect, storage_errors
 from actors.errors import Fenced
 from actors.projections import LOAD_OWNED, JournalEntry, batch
 from actors.records import from_column, read_text, state_from_row, stored_text
+from actors.rehearsal import NO_PROJECT, first_appends
 from actors.settings import KEPT_EVENTS
 from actors.state import ProjectState
 
@@ -28,10 +30,11 @@ T = TypeVar("T")
 PROMPT_SECONDS = 3.0
 REST_SECONDS = 0.5  # without a call, after `rest`: then the connection is let go
 
-# Take the project over: a new epoch; answers it and whether the last owner left in order.
+# Take the project over: a new epoch; answers it and whether the last owner left in order. Where
+# the name is empty (`Store.prepare`) there is nothing to take.
 _CLAIM = """
-WITH project AS (INSERT INTO projects (id) VALUES ($1) ON CONFLICT DO NOTHING)
-INSERT INTO agent_states (project_id, epoch) VALUES ($1, nextval('project_epochs'))
+WITH project AS (INSERT INTO projects (id) SELECT $1 WHERE $1 <> '' ON CONFLICT DO NOTHING)
+INSERT INTO agent_states (project_id, epoch) SELECT $1, nextval('project_epochs') WHERE $1 <> ''
 ON CONFLICT (project_id) DO UPDATE SET epoch = nextval('project_epochs'), updated_at = now()
 RETURNING epoch, is_clean
 """
@@ -86,12 +89,33 @@ class Store:
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
         self._resting: asyncio.Task[None] | None = None
+        self._is_wanted = False
+
+    async def prepare(self) -> None:
+        """Connect, and carry an owner's first statements out on no project (`rehearsal.py`).
+
+        For a spare, so that a revival does not have to wait for it; ends early when one comes.
+        """
+        statements = [
+            (_CLAIM, [NO_PROJECT]),
+            (LOAD_OWNED, [NO_PROJECT]),
+            (_MARK_OWNED, [NO_PROJECT]),
+            (_ANSWER, [NO_PROJECT, ""]),
+            *first_appends(),
+            (_CONTENTS, [NO_PROJECT, None]),
+        ]
+        for sql, arguments in statements:
+            if self._is_wanted:
+                return
+            await self._run(functools.partial(_fetch, sql=sql, arguments=arguments))
 
     async def claim(self, project_id: str) -> Claim:
         """Become the owner of the project, creating it where it does not exist, and load it.
 
         The state comes without the finished files, so that it costs the same for 3 and for 3,000.
         """
+
+        self._is_wanted = True
 
         async def work(connection: Connection) -> Claim:
             async with connection.transaction():
@@ -204,3 +228,7 @@ class Store:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+async def _fetch(connection: Connection, sql: str, arguments: Sequence[Any]) -> None:
+    await connection.fetch(sql, *arguments)

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 ORPHANED_SECONDS = 6.0  # to save everything once the service around the actors is gone
 LOOK_SECONDS = 1.0  # how often a supervisor that has ended looks whether its guard is there
-TICK_SECONDS = 1.0  # how often idle actors are looked for; halved when idle_seconds is short
+TICK_SECONDS = 0.25  # how often idle actors and missing spares are looked for, at least
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class Supervisor(BaseActor):
 
     @handles(m.PassivationRefused)
     def keep(self, message: m.PassivationRefused, sender: Any) -> None:
-        self._carry_out(self._roster.passivation_refused(sender))
+        self._carry_out(self._roster.passivation_refused(sender, message.code, message.message))
 
     @handles(m.RunWanted)
     def queue_run(self, message: m.RunWanted, sender: Any) -> None:

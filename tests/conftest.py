@@ -2,10 +2,13 @@
 
 import os
 
-import hypothesis  # noqa: F401  # imported late, by its plugin, it can hit a bug of CPython 3.11.7
+import hypothesis  # imported late, by its plugin, it can hit a bug of CPython 3.11.7
 import pytest
 
 os.environ["THESPIAN_BASE_IPADDR"] = "127.0.0.1"
+
+hypothesis.settings.register_profile("no timed tests", deadline=None)
+hypothesis.settings.load_profile("no timed tests")
 
 pytest_plugins = [
     "tests.support.postgres",

@@ -20,10 +20,10 @@ TOKENS = 1000  # of each sleeping project's file
 async def measure(options: Options) -> list[Figure]:
     """Projects that nobody has seen, then sleeping ones right after a restart."""
     async with open_stage() as stage:
-        job = Job(url="", projects=SLEEPING_PROJECTS, repeats=CONNECTS, tokens=TOKENS)
+        job = Job(projects=SLEEPING_PROJECTS, repeats=CONNECTS, tokens=TOKENS)
         new = await stage.load("connect", job)
         await stage.restart()
-        asleep = Job(url="", projects=SLEEPING_PROJECTS, repeats=CONNECTS, is_asleep=True)
+        asleep = Job(projects=SLEEPING_PROJECTS, repeats=CONNECTS, is_asleep=True)
         sleeping = await stage.load("connect", asleep)
     return [
         *latencies("connect", "to the first frame, new project", new),

@@ -31,7 +31,7 @@ async def measure(options: Options) -> list[Figure]:
     figures = []
     for name, settings in (("awake", AWAKE), ("asleep", ASLEEP)):
         async with open_stage(**settings) as stage:
-            job = Job(url="", projects=PROJECTS, repeats=REPEATS, is_asleep=name == "asleep")
+            job = Job(projects=PROJECTS, repeats=REPEATS, is_asleep=name == "asleep")
             samples = await stage.load("first_chunk", job)
         figures += latencies("first_chunk", f"beyond the model, {name}", samples["first_chunk"])
     return figures

@@ -50,7 +50,6 @@ Sample = dict[str, float]
 async def measure(options: Options) -> list[Figure]:
     projects = options.journal_projects
     job = Job(
-        url="",
         projects=projects,
         tokens=TOKENS_PER_SECOND * options.stream_seconds,
         rate=TOKENS_PER_SECOND,

@@ -20,7 +20,8 @@ from tests.benchmarks.failure import BenchmarkFailed
 class Job:
     """What the load client is to do; each case reads what it needs."""
 
-    url: str
+    url: str = ""
+    model_url: str = ""
     projects: int = 1
     repeats: int = 1
     tokens: int = 40

@@ -28,7 +28,7 @@ async def measure(options: Options) -> list[Figure]:
         names = [f"{state}_{count}" for count in (FEW, MANY) for state in ("streaming", "idle")]
         await stage.load(
             "memory",
-            Job(url="", tokens=STREAM_SECONDS * TOKENS_PER_SECOND, rate=TOKENS_PER_SECOND),
+            Job(tokens=STREAM_SECONDS * TOKENS_PER_SECOND, rate=TOKENS_PER_SECOND),
             **{name: _sampler(stage, samples, name) for name in names},
         )
     return [figure for state in ("idle", "streaming") for figure in _figures(state, samples)]

@@ -33,7 +33,7 @@ async def _revive(stage: Stage, files: int, revivals: int) -> dict[str, list[flo
         await add_files(stage.database_url, files - 1)
         await copy_project(stage.database_url, project_names())
 
-    job = Job(url="", repeats=revivals, is_asleep=True, files=files)
+    job = Job(repeats=revivals, is_asleep=True, files=files)
     samples: dict[str, list[float]] = await stage.load("revive", job, made=store)
     return samples
 

@@ -70,9 +70,10 @@ class Child:
 class Stage:
     """A running service with a paced model; use `open_stage`."""
 
-    def __init__(self, service: Service, model: Child) -> None:
+    def __init__(self, service: Service, model: Child, model_url: str) -> None:
         self._service = service
         self._model = model
+        self._model_url = model_url
         self._client: Child | None = None
 
     @property
@@ -105,9 +106,9 @@ class Stage:
     async def load(self, case: str, job: Job, **meetings: Callable[[], Awaitable[None]]) -> Any:
         """Have the load client do a case's job; each meeting awaits the function of its name.
 
-        The job's url is filled in.
+        The job's addresses are filled in.
         """
-        job = dataclasses.replace(job, url=self._service.url)
+        job = dataclasses.replace(job, url=self._service.url, model_url=self._model_url)
         client = await Child.start(
             "tests.benchmarks.load", case, orjson.dumps(dataclasses.asdict(job)).decode()
         )
@@ -135,16 +136,16 @@ async def open_stage(**settings: str) -> AsyncIterator[Stage]:
         model = await Child.start("tests.benchmarks.model")
         stack.push_async_callback(model.end)
         async with asyncio.timeout(START_SECONDS):
-            port = int(await model.read_line())
+            model_url = f"http://127.0.0.1:{int(await model.read_line())}"
         environment = {
             "OPENROUTER_API_KEY": "sk-only-for-benchmarks",
-            "OPENROUTER_BASE_URL": f"http://127.0.0.1:{port}/api/v1",
+            "OPENROUTER_BASE_URL": f"{model_url}/api/v1",
             **settings,
         }
         service = Service(Path(directory, "state"), environment)
         stack.push_async_callback(service.end)
         await service.start()
-        stage = Stage(service, model)
+        stage = Stage(service, model, model_url)
         yield stage
         await stage.stop()
         await service.wait_until_gone()

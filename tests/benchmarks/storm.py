@@ -40,10 +40,10 @@ async def measure(options: Options) -> list[Figure]:
         async def store() -> None:
             await copy_project(stage.database_url, project_names(viewers))
 
-        await stage.load("storm", Job(url="", tokens=TOKENS), made=store)
+        await stage.load("storm", Job(tokens=TOKENS), made=store)
         for name, since in (("snapshot", None), ("missed events", CURSOR)):
             await stage.restart()
-            job = Job(url="", projects=viewers, is_asleep=True, since=since)
+            job = Job(projects=viewers, is_asleep=True, since=since)
             seconds = await stage.load("storm", job)
             figure = f"{viewers:,} viewers of sleeping projects, until all have their {name}"
             figures.append(Figure("storm", figure, seconds, "s"))

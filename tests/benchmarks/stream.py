@@ -40,7 +40,7 @@ async def measure(options: Options) -> list[Figure]:
 async def _measure_one(stage: Stage, projects: int, seconds: int) -> list[Figure]:
     case = f"stream {projects}"
     began, ended = CpuSample(stage), CpuSample(stage)
-    job = Job(url="", projects=projects, tokens=TOKENS_PER_SECOND * seconds, rate=TOKENS_PER_SECOND)
+    job = Job(projects=projects, tokens=TOKENS_PER_SECOND * seconds, rate=TOKENS_PER_SECOND)
     result = await stage.load(
         "stream",
         job,

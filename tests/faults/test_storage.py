@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,43 @@ import aiohttp
 import orjson
 import psutil
 
+from actors.postgres import EmbeddedPostgres
 from tests.support.openrouter import Gate, ScriptedOpenRouter
 from tests.support.postgres import execute
 from tests.support.service import WAIT_SECONDS, Service, ServiceFactory, Viewer
 from tests.support.wait import wait_until
 
+PAGE_BYTES = 4096
 DISK_BYTES = 128 * 1024 * 1024  # of which an empty cluster takes a quarter
 
 #: Run a service whose database has a disk of its own, which is gone when the service is.
 WITH_OWN_DISK = f'mount -t tmpfs -o size={DISK_BYTES} tmpfs "$0" && exec "$@"'
 
 
-def postgres_of(service: Service) -> list[psutil.Process]:
-    """The embedded server, then its children."""
-    pid_file = service.state_dir / "postgres/data/postmaster.pid"
-    server = psutil.Process(int(pid_file.read_text().split("\n")[0]))
-    return [server, *server.children()]
+async def postgres_of(service: Service) -> list[psutil.Process]:
+    """The embedded server and its children, the newest last; waits while it is being started."""
+    found: list[psutil.Process] = []
+
+    def is_there() -> bool:
+        pid_file = service.state_dir / "postgres/data/postmaster.pid"
+        with contextlib.suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            server = psutil.Process(int(pid_file.read_text().split("\n")[0]))
+            found[:] = [server, *server.children()]
+        return len(found) > 1
+
+    await wait_until(is_there)
+    return found
 
 
-@contextlib.contextmanager
-def standing_still(service: Service) -> Iterator[list[psutil.Process]]:
+@contextlib.asynccontextmanager
+async def standing_still(service: Service) -> AsyncIterator[list[psutil.Process]]:
     """Let PostgreSQL do nothing meanwhile."""
-    processes = postgres_of(service)
+    server, *_ = await postgres_of(service)
+    server.suspend()  # first: then there are no new children
+    processes = [server, *server.children()]
     for process in processes:
-        process.suspend()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
     try:
         yield processes
     finally:
@@ -119,23 +132,22 @@ async def test_a_run_goes_on_whatever_happens_to_postgresql(
 
         gate = await story.reach("a.txt")
         actors = (await call(service, "GET", "/api/status"))[1]["pids"]
-        postgres_of(service)[0].kill()
+        (await postgres_of(service))[0].kill()
         gate.release()
 
         gate = await story.reach("b.txt")
-        _, *children = postgres_of(service)
-        next(child for child in children if "postgres: postgres" in child.cmdline()[0]).kill()
+        (await postgres_of(service))[-1].kill()
         gate.release()
 
         gate = await story.reach("c.txt")
-        with standing_still(service):
+        async with standing_still(service):
             gate.release()
             notice = await viewer.expect("storage_unavailable")
             assert "has not answered" in notice["data"]["message"]
         await viewer.expect("storage_restored")
 
         gate = await story.reach("d.txt")
-        with standing_still(service) as processes:
+        async with standing_still(service) as processes:
             gate.release()
             await viewer.expect("storage_unavailable")
             processes[0].kill()  # its children stand still, and hold what the next one needs
@@ -178,7 +190,7 @@ async def test_while_postgresql_stands_still_all_are_answered_and_the_service_en
         await story.begin()
         (await story.reach("a.txt")).release()
         gate = await story.reach("b.txt")
-        with standing_still(service):
+        async with standing_still(service):
             gate.release()
             await story.viewer.expect("storage_unavailable")
             for viewer in (late, asleep):
@@ -226,7 +238,7 @@ async def test_what_dies_while_postgresql_is_away_goes_on_when_it_is_back(
         actor = psutil.Process((await call(service, "GET", "/api/status"))[1]["pids"]["p1"])
         ours = version.read_text()
         version.write_text("9.6\n")  # so that it cannot be started again for a while
-        postgres_of(service)[0].kill()
+        (await postgres_of(service))[0].kill()
         gate.release()
         await viewer.expect("storage_unavailable")
         nursery = actor.parent()
@@ -263,7 +275,7 @@ async def test_a_full_disk_holds_a_run_up_until_there_is_space_again(
         status, answer = await call(service, "POST", "/api/projects/p1/cancel", {})
         assert (status, answer["error"]["code"]) == (503, "storage_unavailable")
         # The write-ahead log has no room either: the server ends, and cannot even recover.
-        await asyncio.to_thread(switch_log, disk / "socket")
+        await asyncio.to_thread(switch_log, service)
         await logged(service, "No space left on device")
         ballast.unlink()
         await story.viewer.expect("storage_restored")
@@ -274,21 +286,19 @@ async def test_a_full_disk_holds_a_run_up_until_there_is_space_again(
     assert await service.stop() == 0
 
 
-def switch_log(socket_dir: Path) -> None:
+def switch_log(service: Service) -> None:
     """Have the server write into a new file of its write-ahead log from now on."""
+    socket_dir = EmbeddedPostgres(service.state_dir / "postgres")._socket_dir
     with tempfile.TemporaryDirectory() as place:
         short = Path(place, "socket")
-        short.symlink_to(socket_dir)
+        short.symlink_to(f"/proc/{service.pid}/root{socket_dir}")
         execute(f"postgresql://postgres@/postgres?host={short}", "SELECT pg_switch_wal()")
 
 
 def fill(disk: Path) -> Path:
     """Leave no space on a disk; returns the file that takes it."""
     ballast = disk / "ballast"
-    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT)
-    try:
-        found = os.fstatvfs(descriptor)
-        os.posix_fallocate(descriptor, 0, found.f_bavail * found.f_frsize)
-    finally:
-        os.close(descriptor)
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * PAGE_BYTES):
+            pass
     return ballast

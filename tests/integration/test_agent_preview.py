@@ -166,6 +166,9 @@ async def test_a_project_without_files_has_nothing_to_open(
     world: World, engine: MemoryEngine
 ) -> None:
     await world.live()
+    with log_line("actors.preview", "cannot be started") as failed:
+        await opened(world)
+        await failed.logged()
     assert (await refused(world)).code == "not_found"
     assert engine.containers_made == 0
 
@@ -174,9 +177,9 @@ async def test_an_app_is_started_although_the_database_is_away_for_a_while(
     world: World, engine: MemoryEngine
 ) -> None:
     await awake_again(world)
-    start = await opening(world, engine, "start")
+    server = await opening(world, engine, "start_dev_server")
     async with world.database_away_for_a_call():
-        start.release()
+        server.release()
     await served(world, 2)
     assert await opened(world) == URL
 

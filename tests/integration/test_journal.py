@@ -21,7 +21,13 @@ from actors.database import CONNECT_OPTIONS, connect
 from actors.errors import Fenced, StorageUnavailable
 from actors.events import RunState
 from actors.feed import Feed
-from actors.journal import MAX_UNWRITTEN_BYTES, MAX_UNWRITTEN_EVENTS, UNCLEAN_GAP, Journal
+from actors.journal import (
+    MAX_MERGED_CHARS,
+    MAX_UNWRITTEN_BYTES,
+    MAX_UNWRITTEN_EVENTS,
+    UNCLEAN_GAP,
+    Journal,
+)
 from actors.outage import Patience
 from actors.postgres import EmbeddedPostgres
 from actors.reader import Reader
@@ -247,7 +253,7 @@ async def test_too_much_that_is_unsaved_makes_the_recorder_wait_for_the_database
     world: World,
 ) -> None:
     owner = await world.owner()
-    events = (chunk("a", "x" * (MAX_UNWRITTEN_BYTES + 1)), line("log"))
+    events = (line("log"), chunk("a", "x" * (MAX_UNWRITTEN_BYTES + 1)))
     async with world.row_held():
         recording = asyncio.create_task(owner.journal.record(*events))
         await world.blocked()
@@ -268,6 +274,16 @@ async def test_chunks_of_one_file_within_a_window_become_one_event(world: World)
     frame = await world.sink.expect("file_chunk")
     assert frame["data"] == {"path": "a", "chunk": "one two three"}
     assert numbers(await world.published(owner)) == [1]
+
+
+async def test_chunks_that_have_become_long_do_not_wait_for_more(world: World) -> None:
+    owner = await world.owner()
+    piece = "x" * (MAX_MERGED_CHARS // 2 + 1)
+    for _ in range(3):
+        owner.journal.note(chunk("a", piece))
+    await world.sink.until(lambda frame: frame["seq"] == 2)
+    assert [frame["data"]["chunk"] for frame in world.sink.frames] == [2 * piece, piece]
+    assert numbers(await world.published(owner)) == [1, 2]
 
 
 async def test_chunks_of_different_files_are_never_merged(world: World) -> None:
@@ -645,6 +661,7 @@ async def test_a_statement_that_a_stopped_server_swallowed_is_carried_out_once(
     with log_line("actors.outage", "Waiting for it") as waiting, standing_still(postgres):
         recording = asyncio.create_task(owner.journal.record(line("log"), DESIGNING))
         await waiting.logged()
+        monkeypatch.undo()
     await recording
     assert await world.saved() == [1, 2]
     assert numbers(await world.published(owner)) == [1, 2]

@@ -66,6 +66,9 @@ async def saved(reader: Reader) -> ProjectState:
     return comparable(state)
 
 
+TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+
+
 async def append(store: Store, epoch: int, state: ProjectState, *events: ev.Event) -> None:
     await store.append(PROJECT, epoch, record(state, events), state)
 
@@ -74,6 +77,37 @@ async def test_claim_creates_a_project_with_an_empty_state(store: Store) -> None
     claim = await store.claim(PROJECT)
     assert claim.state == ProjectState(project_id=PROJECT)
     assert claim.was_clean
+
+
+async def test_what_is_prepared_is_what_a_revival_and_its_run_ask_first(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    count = "SELECT count(*) FROM pg_prepared_statements"
+    await store.prepare()
+    prepared = await store._run(lambda connection: connection.fetchval(count))
+    claim = await store.claim(PROJECT)
+    await store.find_command(PROJECT, "c-1")
+    await append(store, claim.epoch, claim.state, queued())
+    await append(store, claim.epoch, claim.state, started())
+    await append(store, claim.epoch, claim.state, ev.RunResumed(id="c-1", phase_number=1))
+    await append(store, claim.epoch, claim.state, ev.StateChange(state=RunState.IDLE))
+    await store.file_contents(PROJECT)
+    assert await store._run(lambda connection: connection.fetchval(count)) == prepared
+    tables = {row["table_name"] for row in await sql.fetch(TABLES)}
+    assert "projects" in tables
+    for table in tables - {"schema_version"}:
+        owners = await sql.fetch(f"SELECT DISTINCT row.* FROM {table} AS row")
+        assert all(PROJECT in row.values() for row in owners), "of no project nothing is written"
+
+
+async def test_preparing_ends_where_a_claim_wants_the_connection(store: Store) -> None:
+    preparing = asyncio.create_task(store.prepare())
+    await asyncio.sleep(0)  # it has begun to connect
+    claim = await store.claim(PROJECT)
+    await preparing
+    assert claim.epoch == 1  # preparing has taken none
+    count = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH owner%'"
+    assert await store._run(lambda connection: connection.fetchval(count)) == 0
 
 
 async def test_every_claim_has_a_greater_epoch(store: Store) -> None:

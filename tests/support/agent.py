@@ -39,7 +39,7 @@ class ProcessEnded(BaseException):
 
 
 class Desk:
-    """An office that grants every run at once and keeps what is said."""
+    """An office that keeps what is said; it grants every run at once and answers refusals."""
 
     def __init__(self) -> None:
         self.agent: ProjectAgent | None = None
@@ -49,6 +49,7 @@ class Desk:
         self.crashed = asyncio.Event()
         self.grants = True
         self._answers: dict[str, asyncio.Future[m.Answer]] = {}
+        self._passivation = m.PassivateProject(request_id="", project_id="")
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell_supervisor(self, message: m.Message) -> None:
@@ -58,9 +59,15 @@ class Desk:
             self.post(m.RunGranted(project_id=message.project_id))
         if isinstance(message, m.ProjectGone):
             self.post(m.LeaveGranted())
+        if isinstance(message, m.PassivationRefused):
+            request_id = self._passivation.request_id
+            failed = m.Failed(request_id=request_id, code=message.code, message=message.message)
+            self.answer(self._passivation, failed)
 
     def post(self, message: m.Message) -> None:
         assert self.agent is not None
+        if isinstance(message, m.PassivateProject):
+            self._passivation = message
         task = asyncio.create_task(self.agent.handle(message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -25,7 +25,7 @@ URL = "postgresql://ada:sesame@db.example:5433/codegen"
         (asyncpg.InterfaceError("connection is closed"), "cannot be reached"),
         (asyncpg.InternalClientError("wrong state"), "cannot be reached"),
         (ConnectionRefusedError(111, "refused"), "cannot be reached ([Errno 111] refused)"),
-        (TimeoutError(), "cannot be reached (TimeoutError)"),
+        (TimeoutError(), "does not answer"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -197,11 +197,13 @@ def test_a_refused_passivation_delivers_what_was_kept(world: World) -> None:
     address = live(world)
     world.request(m.PassivateProject)
     request = world.generate(request_id="late")
-    world.do(world.roster.passivation_refused(world.actor_of("p")))
+    world.do(world.roster.passivation_refused(address, "project_busy", "It has work."))
     assert world.to(address)[-1] == request
     assert world.roster.stage("p") is Stage.LIVE
-    world.do(world.roster.passivation_refused(world.actor_of("p")))
-    world.do(world.roster.passivation_refused(world.actor_of("unknown")))
+    refused = m.Failed(request_id="q", code="project_busy", message="It has work.")
+    assert world.to("gateway") == [refused]
+    for sender in (address, "unknown"):
+        assert world.roster.passivation_refused(sender, "", "") == []
 
 
 def test_passivating_an_absent_project_is_done_at_once_and_a_leaving_one_is_refused(
@@ -284,7 +286,7 @@ def test_a_late_report_of_a_dead_actor_does_not_count_for_its_successor(world: W
         world.roster.run_wanted(old),
         world.roster.leaving(old),
         world.at(0.0).idle(old, True),
-        world.roster.passivation_refused(old),
+        world.roster.passivation_refused(old, "", ""),
     ):
         assert late == []
     world.do(world.at(1000.0).passivate_idle())
@@ -307,6 +309,29 @@ def test_a_dead_spare_is_replaced(world: World) -> None:
     assert world.bred == 2
     world.do(world.at(5.0).exited("never seen"))
     assert world.bred == 2
+
+
+def test_spares_that_were_used_are_replaced_by_the_clock_and_the_last_one_at_once() -> None:
+    world = World(spares=2)
+    world.give_birth()
+    world.give_birth()
+    world.generate("p")
+    assert world.bred == 2
+    world.do(world.roster.restock())  # the clock
+    assert world.bred == 3
+    world.generate("q")
+    assert world.bred == 4
+
+
+def test_a_crash_uses_a_spare_and_breeds_none_while_there_are_others() -> None:
+    world = World(spares=3)
+    for _ in range(3):
+        world.give_birth()
+    world.generate()
+    world.do(world.roster.exited(world.actor_of("p")))
+    assert (world.roster.stage("p"), world.bred) == (Stage.LIVE, 3)
+    world.do(world.roster.restock())
+    assert world.bred == 5
 
 
 def test_births_that_never_happen_are_asked_for_again(world: World) -> None:
@@ -391,6 +416,16 @@ def test_an_actor_that_hangs_while_it_is_passivated_is_ended(world: World) -> No
     assert world.killed == [1001]
 
 
+def test_a_place_that_a_dead_nursery_frees_goes_to_none_of_its_other_children() -> None:
+    world = World(max_runs=1, spares=3)
+    first, second, third = (live(world, project_id) for project_id in "abc")
+    for address in (first, second, third):
+        world.do(world.roster.run_wanted(address))
+    world.do(world.at(5.0).nursery_died([first, second], 0))
+    granted = [to for to, message in world.sent if isinstance(message, m.RunGranted)]
+    assert granted == [first, third]
+
+
 def test_a_watcher_that_ends_leaves_the_others(world: World) -> None:
     for watcher in ("one", "two"):
         world.do(
@@ -445,6 +480,15 @@ def test_watchers_are_told_of_every_stage_until_they_end_it(world: World) -> Non
     world.generate()
     stages_now = [x.stage for x in world.to("gateway") if isinstance(x, m.ProjectChanged)]
     assert stages_now == stages
+
+
+def test_watchers_learn_that_a_stop_ends_the_wait_for_an_actor(world: World) -> None:
+    world.request(m.WatchProject)
+    address = live(world)
+    world.do(world.at(1.0).exited(address))
+    world.do(world.roster.stop())
+    stages = [x.stage for x in world.to("gateway") if isinstance(x, m.ProjectChanged)]
+    assert stages == ["live", "waiting", "absent"]
 
 
 def test_stopping_saves_the_live_and_refuses_the_rest(world: World) -> None:
