@@ -151,8 +151,7 @@ class EmbeddedPostgres:
         try:
             self._prepare()
             stop_leftover(self._data)
-            for stale in self._socket_dir.glob(f".s.PGSQL.{PORT}*"):
-                stale.unlink()
+            self._remove_socket()
             self._initialize()
             self._launch()
         except (OSError, asyncpg.PostgresError) as error:
@@ -169,6 +168,8 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server with everything written; idempotent, and safe when it has died."""
         self._reap()
+        if self._lock is not None:  # the directory is ours
+            self._remove_socket()
         self._let_go()
         self._is_start_wanted = True
 
@@ -315,6 +316,11 @@ class EmbeddedPostgres:
             guardian.wait()
         if self._pipe is not None and select.select([self._pipe[0]], [], [], 0)[0]:
             os.read(self._pipe[0], 64)  # a word that came too late is not for the next one
+
+    def _remove_socket(self) -> None:
+        """Remove what a server that was killed has left."""
+        for stale in self._socket_dir.glob(f".s.PGSQL.{PORT}*"):
+            stale.unlink()
 
     def _let_go(self) -> None:
         if self._pipe is not None:

@@ -205,6 +205,15 @@ def test_what_is_durable_survives_a_kill_of_the_server(
     assert ask(server.start(), READ) == "42"
 
 
+def test_a_server_that_was_killed_leaves_no_socket_behind(
+    server: EmbeddedPostgres, state_dir: Path
+) -> None:
+    server.start()
+    signal_all(state_dir / "postgres" / "data", signal.SIGKILL)
+    server.stop()
+    assert not list((state_dir / "postgres" / "socket").iterdir())
+
+
 async def test_a_store_goes_on_after_the_server_was_killed_and_started_again(
     server: EmbeddedPostgres, state_dir: Path
 ) -> None:
