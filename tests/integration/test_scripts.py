@@ -83,7 +83,7 @@ def first_starts(tmp_path_factory: pytest.TempPathFactory, path: str) -> Starts:
     return checkout, [end(process) for process in processes]
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "lib.sh"])
+@pytest.mark.parametrize("name", [*SCRIPTS, "bench", "faults", "lib.sh"])
 def test_the_scripts_are_plain_sh(name: str) -> None:
     shell = shutil.which("dash") or "sh"
     subprocess.run([shell, "-n", str(ROOT / "scripts" / name)], check=True)
