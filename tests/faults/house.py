@@ -66,6 +66,17 @@ class House:
         self.note_ports()
         self.place.open(service.url)
 
+    async def start_in_vain(self, seconds: float) -> None:
+        """Begin a life and kill it so soon that it may not even have begun to serve."""
+        service = Service(self.state_dir, self._environment)
+        self._services.append(service)
+        starting = asyncio.create_task(service.start())
+        await asyncio.sleep(seconds)
+        await self._until(lambda: service.has_begun)
+        os.kill(service.pid, signal.SIGKILL)
+        starting.cancel()
+        await asyncio.wait([starting])
+
     def kill(self) -> None:
         """End the gateway at once."""
         self.place.close()
