@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -73,14 +72,14 @@ class House:
         starting = asyncio.create_task(service.start())
         await asyncio.sleep(seconds)
         await self._until(lambda: service.has_begun)
-        os.kill(service.pid, signal.SIGKILL)
+        service.kill()
         starting.cancel()
         await asyncio.wait([starting])
 
     def kill(self) -> None:
         """End the gateway at once."""
         self.place.close()
-        os.kill(self.service.pid, signal.SIGKILL)
+        self.service.kill()
 
     def check_running(self) -> None:
         """Raise Violation where the gateway has ended without being told to."""
