@@ -217,7 +217,8 @@ class RunStarted(Event):
 class RunResumed(Event):
     """An open run goes on after its actor, or the service, ended without finishing it.
 
-    A file that was open stays open: it is continued, or given up by `file_restored`.
+    No file is open any more, whatever a viewer saw that was not yet saved. One that was, by what
+    is saved, is shown again in the same transaction, to be continued or given up.
     """
 
     type = "run_resumed"

@@ -68,6 +68,7 @@ class JournalEntry:
 _KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
 _CHANGES_PHASES = (ev.PhaseDesigned, ev.FileEnd, ev.FilesWritten, ev.PhaseCompleted)
 _ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
+_CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
 _TRIMS_JOURNAL = (*_ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
 _CHANGES_PROJECT = (
     ev.StateChange,
@@ -210,7 +211,7 @@ def _closed_before(entries: Sequence[JournalEntry]) -> int:
                 path = continued
             case ev.FileEnd(path=ended) | ev.FileRestored(path=ended) if path in (None, ended):
                 limit, path = entry.seq + 1, None
-            case event if isinstance(event, _ENDS_RUN):
+            case event if isinstance(event, _CLOSES_ANY_FILE):
                 limit, path = entry.seq + 1, None
             case _:
                 pass

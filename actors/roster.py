@@ -101,6 +101,11 @@ class Roster:
         """How many projects are not absent."""
         return len(self._entries)
 
+    @property
+    def staying(self) -> int:
+        """How many of them have not said that they leave."""
+        return sum(not entry.is_leaving for entry in self._entries.values())
+
     # --- spares --------------------------------------------------------------------------------
 
     def restock(self) -> list[Effect]:

@@ -16,6 +16,7 @@ from actors.generation.deployment import Deployment
 from actors.generation.model import Model
 from actors.generation.pipeline import Pipeline
 from actors.journal import Journal
+from actors.state import OpenFile
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,8 @@ class Runner:
         state = self._journal.state
         if state.run is not None:
             number = max(state.designing, state.run.first_phase)
-            await self._journal.record(ev.RunResumed(id=state.run.command.id, phase_number=number))
+            resumed = ev.RunResumed(id=state.run.command.id, phase_number=number)
+            await self._journal.record(resumed, *_shown_again(state.open_file))
             return
         command = state.queue[0]
         await self._journal.record(
@@ -150,3 +152,10 @@ class Runner:
                 first_phase=len(state.phases) + 1,
             )
         )
+
+
+def _shown_again(file: OpenFile | None) -> tuple[ev.Event, ...]:
+    """Show what is saved of the open file: viewers may have seen some that was lost in a crash."""
+    if file is None:
+        return ()
+    return ev.FileStart(path=file.path), ev.FileChunk(path=file.path, chunk=file.text)

@@ -150,6 +150,8 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
             state.run = Run(command=command, first_phase=event.first_phase)
             state.descriptions.append(event.description)
             state.problem = None
+        case ev.RunResumed():
+            state.open_file = None
         case ev.PhaseDesigning():
             state.designing = event.phase_number
         case ev.PhaseDesigned():

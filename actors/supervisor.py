@@ -209,7 +209,7 @@ class Supervisor(BaseActor):
             self._end()
 
     def _end(self) -> None:
-        abandoned = self._roster.count + self._unsaved
+        abandoned = self._roster.staying + self._unsaved
         log.info("stopped: %d projects saved, %d abandoned", self._saved, abandoned)
         for shutdown in self._shutdowns:
             complete = m.ShutdownComplete(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 
@@ -12,6 +13,7 @@ from actors.settings import Settings
 from gateway.service import Service
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+MAX_OPEN_FILES = 65_536  # each viewer holds a socket, and 1,024 is what many shells begin with
 
 
 def run_service(settings: Settings) -> int:
@@ -20,12 +22,21 @@ def run_service(settings: Settings) -> int:
     0 after an orderly stop, 1 with one sentence on stderr where the service cannot start. A second
     signal ends the process at once: the actor system and the embedded database notice and follow.
     """
+    allow_open_files()
     try:
         asyncio.run(_serve(settings))
     except ServiceError as error:
         print(f"codegen: {error} ({error.code})", file=sys.stderr)
         return 1
     return 0
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 async def _serve(settings: Settings) -> None:

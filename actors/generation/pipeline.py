@@ -180,7 +180,7 @@ class Pipeline:
 
     async def _implement(self, phase: Phase) -> Batches:
         unfinished = self._unfinished(phase)
-        yield (ev.StateChange(state=RunState.IMPLEMENTING_PHASE), *_shown_again(unfinished))
+        yield (ev.StateChange(state=RunState.IMPLEMENTING_PHASE),)
         calls = _Calls(self._reached(phase))
         told: list[Event] = []
         while missing := _missing(phase):
@@ -304,16 +304,6 @@ class _Calls:
     @property
     def are_over(self) -> bool:
         return self._in_vain >= MAX_IMPLEMENT_TRIES or self.made >= MAX_IMPLEMENT_CALLS
-
-
-def _shown_again(unfinished: UnfinishedFile | None) -> tuple[Event, ...]:
-    """Show the saved text of the open file: viewers may have seen some that was lost in a crash."""
-    if unfinished is None:
-        return ()
-    return (
-        ev.FileStart(path=unfinished.path),
-        ev.FileChunk(path=unfinished.path, chunk=unfinished.text),
-    )
 
 
 def _left_out(missing: Sequence[str]) -> OutputInvalid:

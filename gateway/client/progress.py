@@ -128,7 +128,8 @@ class ProgressDisplay:
             "installing_deps": "Installing the dependencies",
             "starting_server": "Starting the app",
         }.get(data["state"])
-        self._open_path = None
+        if data["state"] != "implementing_phase":  # a run that goes on has shown its file before
+            self._open_path = None
         if activity is None:
             return []
         self._begin(activity, now)
@@ -144,6 +145,7 @@ class ProgressDisplay:
 
     def _run_resumed(self, data: Data, now: float) -> list[str]:
         self._begin("Going on", now)
+        self._open_path = None
         mark = self._style.warning()
         return [f"{mark} The run was interrupted and goes on with phase {data['phaseNumber']}"]
 

@@ -83,6 +83,7 @@ const HANDLERS = {
     project.log = [];
   },
   run_resumed(project) {
+    project.openFile = null;
     project.notice = "The run was interrupted and goes on.";
   },
   phase_designing(project, data) {

@@ -115,7 +115,13 @@ async def _open(
     query = "" if since is None else f"?since={since}"
     socket = await session.ws_connect(f"/ws/{name}{query}", max_msg_size=0)
     sockets.append(socket)
-    return [orjson.loads(await socket.receive_str()) for _ in range(frames)]
+    stream: list[dict[str, Any]] = []
+    while len(stream) < frames:
+        message = await socket.receive()
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise BenchmarkFailed(f"{name} got {message} after {stream}")
+        stream.append(orjson.loads(message.data))
+    return stream
 
 
 async def _check_that_all_sleep(session: aiohttp.ClientSession, viewers: int) -> None:

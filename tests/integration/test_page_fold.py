@@ -66,9 +66,10 @@ def visible(shown: dict[str, Any]) -> dict[str, Any]:
     files = {file["path"]: (file["size"], file["phaseNumber"]) for file in shown["files"]}
     open_file = shown["openFile"] and (shown["openFile"]["path"], shown["openFile"]["text"])
     queue = [(command["id"], command["description"]) for command in shown["queue"]]
-    same = ("state", "phases", "designing", "run", "problem", "descriptions", "previewUrl")
+    same = ("state", "phases", "designing", "run", "problem", "descriptions", "sandbox")
     return {
-        **{member: shown[member] for member in (*same, "sandbox")},
+        **{member: shown[member] for member in same},
+        "hasPreview": shown["previewUrl"] is not None,  # its address is that of the service now
         "files": files,
         "openFile": open_file,
         "queue": queue,

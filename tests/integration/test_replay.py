@@ -23,9 +23,10 @@ from actors.state import FileInfo, ProjectState, apply
 from actors.store import Store
 from gateway import ring, viewer
 from gateway.hub import Hub, LiveFeed
+from tests.support.fold import Fold
 from tests.support.gateway import Owner, Watcher, publish, source_of
 from tests.support.history import Story, journal
-from tests.support.replay_fold import Client, comparable
+from tests.support.replay_fold import comparable
 
 _numbers = itertools.count(1)
 
@@ -101,17 +102,25 @@ async def catch_up(reader: Reader, state: ProjectState) -> None:
 
 
 class Member:
-    """One of the audience: a client whose socket is opened, held up, closed and opened again."""
+    """One of the audience: a client whose socket is opened, held up, closed and opened again.
+
+    `seqs` are the numbers of the events that it saw after number `since`, which is that of its
+    last snapshot, or of the state that it began with.
+    """
 
     def __init__(self, hub: Hub, state: ProjectState, since: int | None) -> None:
         self._hub = hub
-        self.client = Client(state)
+        self._project_id = state.project_id
+        self._fold = Fold(state.project_id)
+        self._fold.state, self._fold.cursor = state, since
+        self.since = since or 0
+        self.seqs: list[int] = []
+        self.snapshots = 0
         self.is_new = since is None
-        self._open(since)
+        self._open()
 
-    def _open(self, since: int | None) -> None:
-        self.client.open()
-        self._watcher = Watcher(self._hub, self.client.state.project_id, since)
+    def _open(self) -> None:
+        self._watcher = Watcher(self._hub, self._project_id, self._fold.open())
         self._taken = 0
 
     @property
@@ -121,14 +130,18 @@ class Member:
     def _take(self) -> None:
         frames = self._watcher.frames
         for frame in frames[self._taken :]:
-            self.client.see(frame)
+            if self._fold.take(frame):
+                self.seqs.append(frame["seq"])
+            elif frame["type"] == "snapshot":
+                self.since, self.seqs = frame["seq"], []
+                self.snapshots += 1
         self._taken = len(frames)
 
     async def until(self, seq: int) -> ProjectState:
         """Return the state once the frame of this number has arrived."""
         await self._watcher.until_seq(seq)
         self._take()
-        return comparable(self.client.state)
+        return comparable(self._fold.state)
 
     async def leave(self) -> None:
         await self._watcher.leave()
@@ -136,8 +149,7 @@ class Member:
     async def come_back(self) -> None:
         await self.leave()
         self._take()
-        has_cursor = not self.is_new or self.client.snapshots > 0
-        self._open(self.client.state.last_seq if has_cursor else None)
+        self._open()
 
 
 class Theatre:
@@ -315,7 +327,7 @@ async def test_every_viewer_that_ever_joins_has_the_state_seen_live(
     for member in theatre.audience:
         check_numbers(member, theatre.saved)
         if not theatre.deaths and not theatre.reconnections:
-            assert member.client.snapshots == member.is_new
+            assert member.snapshots == member.is_new
 
 
 @contextlib.contextmanager
@@ -337,5 +349,4 @@ def check_numbers(member: Member, saved: list[JournalEntry]) -> None:
     needed = [
         entry.seq for entry in saved if not isinstance(entry.event, ev.FileStart | ev.FileChunk)
     ]
-    client = member.client
-    assert {seq for seq in needed if seq > client.since} <= set(client.seqs)
+    assert {seq for seq in needed if seq > member.since} <= set(member.seqs)

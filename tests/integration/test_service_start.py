@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import socket
 import stat
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from actors.errors import (
     StorageUnavailable,
 )
 from actors.settings import Settings
-from gateway.app import run_service
+from gateway.app import MAX_OPEN_FILES, allow_open_files, run_service
 from gateway.listener import listen
 from gateway.service import Service
 from gateway.state_directory import StateDirectory
@@ -191,3 +192,19 @@ def test_a_failed_start_is_one_sentence_on_stderr_and_status_1(
     assert captured.err.startswith("codegen: The state directory")
     assert captured.err.endswith(f"({StateDirUnusable.code})\n")
     assert issubclass(StateDirUnusable, ServiceError)
+
+
+# --- open files ----------------------------------------------------------------------------------
+
+
+def test_as_many_files_may_be_open_as_the_system_allows() -> None:
+    _, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        allow_open_files()
+        raised = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert raised == (MAX_OPEN_FILES if hard < 0 else min(hard, MAX_OPEN_FILES), hard)
+        allow_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == raised
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

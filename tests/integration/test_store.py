@@ -268,6 +268,7 @@ async def test_a_file_that_is_given_up_leaves_no_chunks(
     for end in (
         ev.FileRestored(path="a", content=None),
         ev.ErrorRaised(message="m", code="c"),
+        ev.RunResumed(id="c-1", phase_number=1),
     ):
         await append(
             store,
@@ -285,14 +286,12 @@ async def test_a_run_that_is_resumed_has_its_open_file_with_its_text(
     store: Store, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     claim = await store.claim(PROJECT)
-    opened = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="te"))
+    opened = [ev.FileStart(path="a"), *(ev.FileChunk(path="a", chunk=text) for text in "text")]
     await append(store, claim.epoch, claim.state, *opened)
-    resumed = ev.RunResumed(id="c-1", phase_number=1)
-    await append(store, claim.epoch, claim.state, resumed, ev.FileChunk(path="a", chunk="xt"))
     again = await store.claim(PROJECT)
-    assert again.state.open_file == OpenFile(path="a", chunks=["te", "xt"])
+    resumed = ev.RunResumed(id="c-1", phase_number=1)
     shown_again = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="text"))
-    await append(store, again.epoch, again.state, *shown_again)
+    await append(store, again.epoch, again.state, resumed, *shown_again)
     assert await sql.fetchval("SELECT count(*) FROM events WHERE type ~ '^file_(st|ch)'") == 2
     assert (await store.claim(PROJECT)).state.open_file == OpenFile(path="a", chunks=["text"])
 

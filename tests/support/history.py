@@ -130,8 +130,12 @@ class Story:
         """What an actor records from its start on."""
         state = self._state
         if state.run is not None:
+            open_file = state.open_file
             number = max(state.designing, state.run.first_phase)
             yield ev.RunResumed(id=state.run.command.id, phase_number=number)
+            if open_file is not None:
+                yield ev.FileStart(path=open_file.path)
+                yield ev.FileChunk(path=open_file.path, chunk=open_file.text)
             yield from self._run()
         while True:
             if not state.queue:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partialmethod
 from itertools import count
 
 from actors import messages as m
@@ -170,14 +171,9 @@ class World:
         request = type_(request_id=self._new_id(), reply_to="gateway", project_id=project_id)
         self._ask(request)
 
-    def _cancel(self, project_id: str) -> None:
-        self._request(m.CancelGeneration, project_id)
-
-    def _passivate(self, project_id: str) -> None:
-        self._request(m.PassivateProject, project_id)
-
-    def _remove(self, project_id: str) -> None:
-        self._request(m.RemoveProject, project_id)
+    _cancel = partialmethod(_request, m.CancelGeneration)
+    _passivate = partialmethod(_request, m.PassivateProject)
+    _remove = partialmethod(_request, m.RemoveProject)
 
     def _clean_up(self) -> None:
         self._carry_out(self.roster.passivate_idle(0.0))

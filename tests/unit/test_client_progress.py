@@ -129,6 +129,16 @@ def test_the_live_area_shows_the_open_file_and_what_comes_then() -> None:
     assert shown.live(0.0, 80) == ["  ⠋ index.html    2.0 KB", "    then src/app.js"]
 
 
+def test_a_file_that_a_resumed_run_goes_on_with_counts_what_was_written_before() -> None:
+    shown = display(is_live=True)
+    show(shown, ("file_start", {"path": "lost.js"}), ("run_resumed", {"phaseNumber": 1}))
+    assert not any("lost.js" in line for line in shown.live(0.0, 80))
+    chunk = {"path": "a.js", "chunk": "x" * 400}
+    show(shown, ("file_start", {"path": "a.js"}), ("file_chunk", chunk))
+    show(shown, ("state_change", {"state": "implementing_phase"}), ("file_chunk", chunk))
+    assert shown.live(0.0, 80) == ["  ⠋ a.js     800 B"]
+
+
 def test_the_live_area_of_the_last_file_names_no_other() -> None:
     shown = display(is_live=True)
     show(shown, ("file_start", {"path": "a.js"}))

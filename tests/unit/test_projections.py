@@ -29,7 +29,7 @@ def parts(*events: ev.Event) -> list[str]:
         ((ev.FileChunk(path="a", chunk="x"),), ["owner", "journal"]),
         ((ev.SandboxLog(stream="stdout", line="x"),), ["owner", "journal"]),
         ((ev.FileStart(path="a"),), ["owner", "journal", "closed"]),
-        ((ev.RunResumed(id="1", phase_number=1),), ["owner", "journal"]),
+        ((ev.RunResumed(id="1", phase_number=1),), ["owner", "journal", "closed"]),
         ((ev.FileEnd(path="a", content=""),), ["owner", "journal", "closed", "files"]),
         ((USAGE,), ["owner", "journal", "used"]),
         ((QUEUED,), ["owner", "journal", "project", "commanded"]),

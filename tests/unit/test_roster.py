@@ -501,8 +501,9 @@ def test_stopping_saves_the_live_and_refuses_the_rest(world: World) -> None:
     assert refused.code == "actors_unavailable"
     world.generate("new", "n")
     assert isinstance(world.to("gateway")[-1], m.Failed)
-    assert world.roster.count == 1
+    assert (world.roster.count, world.roster.staying) == (1, 1)
     world.do(world.roster.leaving(world.actor_of("p")))
+    assert (world.roster.count, world.roster.staying) == (1, 0)
     world.do(world.at(1.0).exited(address))
     assert world.roster.count == 0
 

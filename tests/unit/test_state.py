@@ -208,9 +208,12 @@ def test_a_restored_file_is_closed_and_keeps_its_former_measure() -> None:
     assert state.files == {"a": file_info("former", 0)}
 
 
-def test_a_resumed_run_goes_on_with_the_unfinished_file() -> None:
-    state = fold(ev.FileChunk(path="a", chunk="te"), ev.RunResumed(id="1", phase_number=1))
-    apply(state, ev.FileChunk(path="a", chunk="xt"), 3)
+def test_a_resumed_run_has_no_open_file_but_the_one_that_is_shown_again() -> None:
+    resumed = ev.RunResumed(id="1", phase_number=1)
+    opened = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="unsaved"))
+    assert fold(*opened, resumed).open_file is None
+    again = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="te"))
+    state = fold(*opened, resumed, *again, ev.FileChunk(path="a", chunk="xt"))
     assert state.open_file == OpenFile(path="a", chunks=["te", "xt"])
 
 
