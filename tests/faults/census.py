@@ -53,6 +53,10 @@ class Census:
     def nurseries(self, supervisor: psutil.Process) -> list[psutil.Process]:
         return _children(supervisor.pid)
 
+    def loggers(self, supervisor: psutil.Process) -> list[psutil.Process]:
+        """Return the admin's other child, which writes Thespian's log."""
+        return [process for process in _children(supervisor.ppid()) if process != supervisor]
+
     def postmaster(self) -> psutil.Process | None:
         """Return the process that accepts PostgreSQL's connections."""
         with contextlib.suppress(OSError, ValueError, psutil.Error):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -66,10 +65,21 @@ class House:
         self.note_ports()
         self.place.open(service.url)
 
+    async def start_in_vain(self, seconds: float) -> None:
+        """Begin a life and kill it so soon that it may not even have begun to serve."""
+        service = Service(self.state_dir, self._environment)
+        self._services.append(service)
+        starting = asyncio.create_task(service.start())
+        await asyncio.sleep(seconds)
+        await self._until(lambda: service.has_begun)
+        service.kill()
+        starting.cancel()
+        await asyncio.wait([starting])
+
     def kill(self) -> None:
         """End the gateway at once."""
         self.place.close()
-        os.kill(self.service.pid, signal.SIGKILL)
+        self.service.kill()
 
     def check_running(self) -> None:
         """Raise Violation where the gateway has ended without being told to."""

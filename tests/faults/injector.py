@@ -78,6 +78,8 @@ class Injector:
 
     async def _inject(self, fault: Fault) -> None:
         match fault.kind:
+            case Kind.START:
+                await self._end_gateway(fault)
             case Kind.GATEWAY if fault.way is not Way.STOP:
                 await self._end_gateway(fault)
             case Kind.MODEL:
@@ -126,6 +128,11 @@ class Injector:
         match fault.kind:
             case Kind.ACTOR:
                 return await self._actors(is_kill=fault.way is Way.KILL)
+            case Kind.SPARE:
+                return await self._spares()
+            case Kind.LOGGER:
+                supervisor = self._supervisor()
+                found = list(census.loggers(supervisor)) if supervisor else []
             case Kind.NURSERY:
                 supervisor = self._supervisor()
                 found = list(census.nurseries(supervisor)) if supervisor else []
@@ -159,6 +166,16 @@ class Injector:
                     found.append((project_id, psutil.Process(pid)))
         return found
 
+    async def _spares(self) -> list[tuple[str, psutil.Process]]:
+        """Return the actors that nobody has adopted yet."""
+        supervisor = self._supervisor()
+        adopted = set((await self._house.pids()).values())
+        if supervisor is None or not adopted:
+            return []
+        nurseries = self._house.census.nurseries(supervisor)
+        born = [child for nursery in nurseries for child in nursery.children()]
+        return [("", child) for child in born if child.pid not in adopted]
+
     def _count_crashes(self, fault: Fault, name: str) -> None:
         """Count a crash, or forget all where their counter is about to die."""
         if fault.way is Way.KILL and fault.kind is Kind.ACTOR:
@@ -184,6 +201,8 @@ class Injector:
         else:
             self._house.kill()
             await asyncio.sleep(fault.pause_seconds)
+        if fault.kind is Kind.START:
+            await self._house.start_in_vain(fault.stop_seconds)
         await self._house.start()
         self._note(f"the gateway is up again: {self._house.gateway_pid}")
         self._aftermath.create_task(self._house.none_orphaned())

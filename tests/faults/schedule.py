@@ -32,6 +32,9 @@ class Kind(StrEnum):
     ADMIN = "admin"
     GUARD = "guard"
     GATEWAY = "gateway"
+    START = "gateway that starts"
+    SPARE = "spare actor"
+    LOGGER = "Thespian's logger"
     POSTGRES = "PostgreSQL"
     BACKEND = "PostgreSQL backend"
     MODEL = "model connection"
@@ -80,7 +83,12 @@ DECK = {
     (Kind.ADMIN, Way.STOP): 1,
     (Kind.GUARD, Way.KILL): 1,
     (Kind.GUARD, Way.STOP): 1,
-    (Kind.GATEWAY, Way.KILL): 2,
+    (Kind.GATEWAY, Way.KILL): 1,
+    (Kind.START, Way.KILL): 1,
+    (Kind.SPARE, Way.KILL): 1,
+    (Kind.SPARE, Way.STOP): 1,
+    (Kind.LOGGER, Way.KILL): 1,
+    (Kind.LOGGER, Way.STOP): 1,
     (Kind.GATEWAY, Way.STOP): 1,
     (Kind.GATEWAY, Way.TERM): 1,
     (Kind.POSTGRES, Way.KILL): 1,

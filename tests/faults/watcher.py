@@ -28,6 +28,8 @@ CONNECT_SECONDS = 10.0  # a gateway may stand still meanwhile
 CLOSE_SECONDS = 2.0
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST, as a broken line does
 TAIL_FRAMES = 12
+#: After these it is known which file is open, and all of its text, whatever was missed before.
+TELLS_FILE = ("snapshot", "file_start", "file_end", "file_restored", "run_resumed")
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError)
 
@@ -57,6 +59,8 @@ class Watcher:
         self._held_until = 0.0
         self._is_settling = False
         self._tail: list[str] = []
+        self._last_seq = 0
+        self._knows_file = False  # whether it has seen all of the open file
         self._changed = asyncio.Condition()
         self._answers: dict[str, list[asyncio.Future[Frame]]] = {}
 
@@ -172,20 +176,30 @@ class Watcher:
         if is_event:
             self._chronicle.note(text, frame)
             self.stretches[-1].numbers.append(frame["seq"])
-            self._check_open_file()
+            self._check_open_file(frame)
         elif frame["type"] == "snapshot":
             self.stretches.append(Stretch(frame["seq"], frame))
             self.resyncs += "resync" in frame["data"]
-            self._check_open_file()
+            self._check_open_file(frame)
         else:
             self._hand_over(frame)
         async with self._changed:
             self._changed.notify_all()
 
-    def _check_open_file(self) -> None:
-        """What is known of the open file must be how the model begins it."""
-        state = self.fold.state
-        if state.open_file is None or state.phase is None:
+    def _check_open_file(self, frame: Frame) -> None:
+        """What is known of the open file must be how the model begins it, and what others know.
+
+        Who comes back to a file that was finished meanwhile is not shown all of its chunks.
+        """
+        seq, state = frame["seq"], self.fold.state
+        if frame["type"] in TELLS_FILE:
+            self._knows_file = True
+        elif seq != self._last_seq + 1:
+            self._knows_file = False
+        self._last_seq = seq
+        if self._knows_file:
+            self._chronicle.note_open_file(seq, state.open_file)
+        if state.open_file is None or state.phase is None or not self._knows_file:
             return
         path, text = state.open_file.path, state.open_file.text
         expected = self._story.text(state.phase.number, path)

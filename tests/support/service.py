@@ -114,6 +114,11 @@ class Service:
             await self._draining
         return status
 
+    def kill(self) -> None:
+        """End the gateway at once; raises ProcessLookupError where it has ended."""
+        assert self._process is not None
+        self._process.kill()
+
     async def exit_status(self) -> int:
         """Wait for its end."""
         assert self._process is not None
