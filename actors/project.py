@@ -15,7 +15,6 @@ from actors import messages as m
 from actors.actor import ActorExitRequest, BaseActor, WatchMessage, handles
 from actors.agent import ProjectAgent, Tools
 from actors.bridge import Bridge
-from actors.errors import StorageUnavailable
 from actors.generation.choose import make_model
 from actors.sandbox.choose import SandboxKind, make_sandbox
 from actors.settings import Settings
@@ -41,13 +40,7 @@ class ProjectActor(BaseActor):
         self._bridge = Bridge()
         self.watched_fds = [self._bridge.fileno]
         self._bridge.start()
-        self._bridge.submit(self._prepare)
-
-    async def _prepare(self) -> None:
-        try:
-            await self._store.prepare()
-        except StorageUnavailable as error:
-            log.info("a spare is not connected: %s", error)  # its project will ask for itself
+        self._bridge.submit(self._store.stay_prepared)
 
     @handles(m.AdoptProject)
     def adopt(self, message: m.AdoptProject, sender: Any) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from actors.database import LOST, Connection, connect, disconnect, storage_errors
-from actors.errors import Fenced
+from actors.errors import Fenced, StorageUnavailable
 from actors.projections import LOAD_OWNED, JournalEntry, batch
 from actors.records import from_column, read_text, state_from_row, stored_text
 from actors.rehearsal import NO_PROJECT, first_appends
@@ -24,10 +25,13 @@ from actors.state import ProjectState
 
 __all__ = ["Claim", "JournalEntry", "Store", "StoredAnswer"]
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 #: Deadline of a call that a request makes before it changes anything: it can still be refused.
 PROMPT_SECONDS = 3.0
+PREPARED_SECONDS = 30.0  # between two uses of a spare's connection
 REST_SECONDS = 0.5  # without a call, after `rest`: then the connection is let go
 
 # Take the project over: a new epoch; answers it and whether the last owner left in order. Where
@@ -89,13 +93,25 @@ class Store:
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
         self._resting: asyncio.Task[None] | None = None
-        self._is_wanted = False
+        self._wanted = asyncio.Event()  # set by the claim
 
-    async def prepare(self) -> None:
-        """Connect, and carry an owner's first statements out on no project (`rehearsal.py`).
+    async def stay_prepared(self) -> None:
+        """Be connected, with an owner's first statements prepared, until a project is claimed.
 
-        For a spare, so that a revival does not have to wait for it; ends early when one comes.
+        For a spare. What is idle for long may be cut off without a word, so it is used every
+        `PREPARED_SECONDS`; without PostgreSQL it is tried again then.
         """
+        while not self._wanted.is_set():
+            try:
+                await self._prepare()
+            except StorageUnavailable as error:
+                log.warning("a spare is not connected: %s", error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PREPARED_SECONDS):
+                    await self._wanted.wait()
+
+    async def _prepare(self) -> None:
+        """Carry an owner's first statements out on no project; ends early when one is claimed."""
         statements = [
             (_CLAIM, [NO_PROJECT]),
             (LOAD_OWNED, [NO_PROJECT]),
@@ -105,7 +121,7 @@ class Store:
             (_CONTENTS, [NO_PROJECT, None]),
         ]
         for sql, arguments in statements:
-            if self._is_wanted:
+            if self._wanted.is_set():
                 return
             await self._run(functools.partial(_fetch, sql=sql, arguments=arguments))
 
@@ -114,8 +130,7 @@ class Store:
 
         The state comes without the finished files, so that it costs the same for 3 and for 3,000.
         """
-
-        self._is_wanted = True
+        self._wanted.set()
 
         async def work(connection: Connection) -> Claim:
             async with connection.transaction():

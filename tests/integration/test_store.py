@@ -20,6 +20,7 @@ from actors.reader import Reader
 from actors.state import OpenFile, ProjectState
 from actors.store import Store, StoredAnswer
 from tests.support.history import history, record
+from tests.support.log import log_line
 from tests.support.postgres import wait_until_blocked
 from tests.support.replay_fold import comparable
 
@@ -83,7 +84,7 @@ async def test_what_is_prepared_is_what_a_revival_and_its_run_ask_first(
     store: Store, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:
     count = "SELECT count(*) FROM pg_prepared_statements"
-    await store.prepare()
+    await store._prepare()
     prepared = await store._run(lambda connection: connection.fetchval(count))
     claim = await store.claim(PROJECT)
     await store.find_command(PROJECT, "c-1")
@@ -101,13 +102,36 @@ async def test_what_is_prepared_is_what_a_revival_and_its_run_ask_first(
 
 
 async def test_preparing_ends_where_a_claim_wants_the_connection(store: Store) -> None:
-    preparing = asyncio.create_task(store.prepare())
+    preparing = asyncio.create_task(store.stay_prepared())
     await asyncio.sleep(0)  # it has begun to connect
     claim = await store.claim(PROJECT)
     await preparing
     assert claim.epoch == 1  # preparing has taken none
     count = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH owner%'"
     assert await store._run(lambda connection: connection.fetchval(count)) == 0
+
+
+async def test_a_spare_whose_connection_is_cut_connects_again_by_itself(
+    store: Store, sql: asyncpg.Connection[asyncpg.Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.store.PREPARED_SECONDS", 0.01)
+    staying = asyncio.create_task(store.stay_prepared())
+    await wait_for_value(sql, OTHERS, 2)
+    cut = await sql.fetchval(OTHER)
+    await sql.execute(KILL_OTHERS)
+    await wait_for_value(sql, f"{OTHERS} AND pid NOT IN ({cut}, pg_backend_pid())", 1)
+    await store.claim(PROJECT)
+    await staying
+
+
+async def test_a_spare_without_a_database_leaves_it_to_its_project_to_say_so() -> None:
+    store = Store("postgresql://nobody@/nothing?host=/nonexistent")
+    with log_line("actors.store", "a spare is not connected") as told:
+        staying = asyncio.create_task(store.stay_prepared())
+        await told.logged()
+    with pytest.raises(StorageUnavailable):
+        await store.claim(PROJECT)
+    await staying
 
 
 async def test_every_claim_has_a_greater_epoch(store: Store) -> None:
@@ -506,6 +530,10 @@ async def test_concurrent_calls_on_one_store_take_turns(store: Store) -> None:
 
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+OTHER = """
+SELECT max(pid) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 async def test_a_released_connection_is_opened_again(
