@@ -32,6 +32,7 @@ END_SECONDS = 5.0  # from the supervisor's last answer to the end of its process
 RESTART_PAUSE_SECONDS = (0.0, 0.5, 2.0, 5.0)  # before the first, second, ... restart in a row
 LEFTOVER_SECONDS = 8.0  # for what a dead guard left to save; a kill leaves nothing for above 10
 HEALTHY_SECONDS = 60.0  # a system that lived this long begins a new row
+QUESTIONS = 3  # that a supervisor leaves unanswered before it counts as hung
 END_SIGNAL = signal.SIGUSR2  # the guard (actors/system.py) then kills all its descendants
 
 
@@ -158,12 +159,9 @@ class ActorSystem:
             mailbox = self._mailbox
             if mailbox is None:
                 continue
-            try:
-                await mailbox.ask(GetStatus(request_id=os.urandom(8).hex()), HUNG_SECONDS)
-            except ActorsUnavailable:
-                if mailbox is self._mailbox:
-                    log.error("the supervisor gives no sign of life; its system is ended")
-                    await self._end_guard()
+            if not await _is_alive(mailbox) and mailbox is self._mailbox:
+                log.error("the supervisor gives no sign of life; its system is ended")
+                await self._end_guard()
 
     async def _all_gone(self, seconds: float) -> None:
         """Wait until every process of the system has ended: each holds the ready pipe's other end.
@@ -251,6 +249,18 @@ async def _read_pipe(reader: int) -> tuple[asyncio.StreamReader, asyncio.ReadTra
         lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reader, "rb", buffering=0)
     )
     return stream, transport
+
+
+async def _is_alive(mailbox: Mailbox) -> bool:
+    """Whether the supervisor answers one of a few questions.
+
+    A gateway that was stopped itself finds the first one too old as it wakes, whoever answered.
+    """
+    for _ in range(QUESTIONS):
+        with contextlib.suppress(ActorsUnavailable):
+            await mailbox.ask(GetStatus(request_id=os.urandom(8).hex()), HUNG_SECONDS / QUESTIONS)
+            return True
+    return False
 
 
 def _python_path() -> str:

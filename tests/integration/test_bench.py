@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import orjson
+import pytest
 
 MAX_SECONDS = 100.0
 CASES = ("stream", "journal", "revive", "recovery", "storm")
@@ -33,15 +34,17 @@ async def benchmark(*arguments: str) -> None:
     assert process.returncode == 0, output.decode()
 
 
-async def test_every_byte_of_a_short_run_of_each_case_is_checked_and_its_figures_are_written(
-    tmp_path: Path,
+@pytest.mark.parametrize("case", CASES)
+async def test_every_byte_of_a_short_run_is_checked_and_its_figures_are_written(
+    case: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "figures.json"
-    await benchmark("--json", str(file), *CASES)
+    await benchmark("--json", str(file), case)
     document = orjson.loads(file.read_bytes())
-    figures = {(f["case"].split()[0], f["figure"], f["unit"]): f for f in document["figures"]}
-    assert {case for case, _, _ in figures} == set(CASES)
+    figures = {(f["figure"], f["unit"]): f for f in document["figures"]}
+    assert {f["case"].split()[0] for f in document["figures"]} == {case}
     assert all(len(figure["values"]) == 1 and figure["min"] > 0 for figure in figures.values())
-    lines = figures["stream", "lines checked", "lines"]
-    assert lines["values"] == [7.0]  # of 100 tokens, and three without a time
     assert document["machine"]["cores"] >= 1
+    if case == "stream":
+        lines = figures["lines checked", "lines"]
+        assert lines["values"] == [7.0]  # of 100 tokens, and three without a time

@@ -33,7 +33,7 @@ from thespian.system.transport import (  # isort: skip  # after wire, which sets
 )
 from thespian.system.transport.TCPTransport import TCPTransport  # isort: skip
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0  # forty births on a machine with other work take half a minute
 STOP_SECONDS = 20.0
 NURSERY_CHILDREN = 32
 
