@@ -47,6 +47,7 @@ class Injector:
         self._watchers = watchers
         self.done = 0
         self.log: list[str] = []
+        self._times: list[float] = []
         self._began = time.monotonic()
         self._changed = asyncio.Condition()
         self._crashes: Counter[str] = Counter()
@@ -245,7 +246,14 @@ class Injector:
     # --- notes -----------------------------------------------------------------------------------
 
     def _note(self, text: str) -> None:
-        self.log.append(f"{time.monotonic() - self._began:7.3f} {text}")
+        self._times.append(time.monotonic())
+        self.log.append(f"{self._times[-1] - self._began:7.3f} {text}")
+
+    def noted(self, since: float, until: float) -> list[str]:
+        """Return what the log says of a time, by the monotonic clock."""
+        return [
+            line for at, line in zip(self._times, self.log, strict=True) if since <= at <= until
+        ]
 
 
 async def _found(look: Callable[[], Awaitable[T]]) -> T:

@@ -91,13 +91,21 @@ def check_chronicle(chronicle: Chronicle, journal: Sequence[Row]) -> None:
             raise Violation("an event was shown otherwise than journalled", seen.text, row.text)
 
 
-def lost_seconds(chronicle: Chronicle, journal: Sequence[Row]) -> float:
-    """Return how much time the longest loss of a crash spans, as viewers saw it.
+@dataclass(frozen=True, slots=True, order=True)
+class Loss:
+    """How much time a loss spans, as viewers saw it, and when they had seen the last of it."""
+
+    seconds: float = 0.0
+    at: float = 0.0
+
+
+def longest_loss(chronicle: Chronicle, journal: Sequence[Row]) -> Loss:
+    """Return the longest loss of a crash.
 
     A crash shows as a gap in the numbers: the next owner leaves out UNCLEAN_GAP of them after the
     last one that was durable. Raises Violation where more than one file's chunks were lost.
     """
-    longest = 0.0
+    longest = Loss()
     shown_numbers = sorted(chronicle.by_number)
     numbers = sorted({row.seq for row in journal}.union(shown_numbers))
     for before, after in pairwise(numbers):
@@ -109,7 +117,7 @@ def lost_seconds(chronicle: Chronicle, journal: Sequence[Row]) -> float:
         if len(paths) > 1:
             raise Violation("a crash cost more than one file", *(seen.text for seen in lost))
         if lost:
-            longest = max(longest, lost[-1].at - lost[0].at)
+            longest = max(longest, Loss(lost[-1].at - lost[0].at, lost[-1].at))
     return longest
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from actors.journal import WRITE_SECONDS
 from tests.faults import invariants
 from tests.faults.chronicle import Chronicle
 from tests.faults.client import Client
@@ -28,6 +28,8 @@ SETTLE_SECONDS = 60.0  # from the last fault to the end of the last run
 AGREE_SECONDS = 20.0  # for every viewer to be shown the last event
 ROUND_SECONDS = 110.0
 LOG_LINES = 30
+MAX_LOST_SECONDS = WRITE_SECONDS + 0.05  # and the time that a commit takes
+BEFORE_SECONDS, AFTER_SECONDS = 4.0, 1.0  # about a loss: what was stopped before may stand still
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,20 +43,29 @@ class Outcome:
     sockets: int
     resyncs: int
     lost_seconds: float  # the longest of all losses
+    reasons: tuple[str, ...]  # what was done about the time of losses that are too long
 
     def __str__(self) -> str:
         return (
             f"{self.faults} faults in {self.seconds:.0f} s, {self.commands} commands, "
             f"{self.requests} model calls, {self.sockets} sockets, {self.resyncs} resyncs, "
             f"at most {self.lost_seconds * 1000:.0f} ms of a file lost"
+            + "".join(f"\n    {reason}" for reason in self.reasons)
         )
 
     @classmethod
     def together(cls, outcomes: Sequence[Outcome]) -> Outcome:
         """Add rounds up."""
-        names = [item.name for item in dataclasses.fields(cls)]
-        sums = {name: sum(getattr(outcome, name) for outcome in outcomes) for name in names}
-        return cls(**sums | {"lost_seconds": max(outcome.lost_seconds for outcome in outcomes)})
+        return cls(
+            faults=sum(outcome.faults for outcome in outcomes),
+            seconds=sum(outcome.seconds for outcome in outcomes),
+            commands=sum(outcome.commands for outcome in outcomes),
+            requests=sum(outcome.requests for outcome in outcomes),
+            sockets=sum(outcome.sockets for outcome in outcomes),
+            resyncs=sum(outcome.resyncs for outcome in outcomes),
+            lost_seconds=max(outcome.lost_seconds for outcome in outcomes),
+            reasons=(),
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -203,8 +214,20 @@ async def _play(stage: Stage) -> Outcome:
         sockets=sum(w.sockets for household in stage.households for w in household.watchers),
         resyncs=sum(w.resyncs for household in stage.households for w in household.watchers),
         requests=len(stage.model.asked),
-        lost_seconds=max(lost),
+        lost_seconds=max(lost).seconds,
+        reasons=tuple(reason for loss in lost for reason in _reasons(stage, loss)),
     )
+
+
+def _reasons(stage: Stage, loss: invariants.Loss) -> list[str]:
+    """Describe a loss that is longer than the journal's delay allows.
+
+    A reader will find a process or a database that stood still meanwhile, or a defect.
+    """
+    if loss.seconds <= MAX_LOST_SECONDS:
+        return []
+    noted = stage.injector.noted(loss.at - loss.seconds - BEFORE_SECONDS, loss.at + AFTER_SECONDS)
+    return [f"{loss.seconds * 1000:.0f} ms were lost; about then:", *noted]
 
 
 async def _settled(stage: Stage) -> None:
@@ -228,8 +251,8 @@ async def _settled(stage: Stage) -> None:
                 ) from None
 
 
-async def _check(stage: Stage, household: Household) -> float:
-    """Check one project; returns how long the longest loss of a crash was."""
+async def _check(stage: Stage, household: Household) -> invariants.Loss:
+    """Check one project; returns the longest loss of a crash."""
     project, house, chronicle = household.project, stage.house, household.chronicle
     told, journal = await _agreed(house, household)
     for watcher in household.watchers:
@@ -237,7 +260,7 @@ async def _check(stage: Stage, household: Household) -> float:
         invariants.check_viewer(watcher.name, watcher.stretches, journal)
     invariants.check_state("the journal", invariants.fold(journal), told)
     invariants.check_chronicle(chronicle, journal)
-    lost = invariants.lost_seconds(chronicle, journal)
+    lost = invariants.longest_loss(chronicle, journal)
     state = invariants.fold(journal)
     invariants.check_files(project.id, household.story, state, await house.contents(project.id))
     invariants.check_phases(project.id, household.story, state)

@@ -105,7 +105,7 @@ def test_a_good_round_passes_every_check() -> None:
     check_commands(rows)
     asked = [Asked(story=7, purpose="plan", phase=1, paths=(), text_so_far=None, at=0.0)]
     invariants.check_requests("p1", STORY, asked, chronicle, rows)
-    assert invariants.lost_seconds(chronicle, rows) == 0.0
+    assert invariants.longest_loss(chronicle, rows).seconds == 0.0
 
 
 # --- what viewers saw ----------------------------------------------------------------------------
@@ -154,10 +154,10 @@ def test_chunks_of_one_file_may_be_lost_in_a_crash_but_not_of_two() -> None:
     chronicle = seen(rows)
     chronicle.note(*lost_chunk(CRASH_AT + 1, PATHS[0]))
     invariants.check_chronicle(chronicle, rows)
-    invariants.lost_seconds(chronicle, rows)
+    invariants.longest_loss(chronicle, rows)
     chronicle.note(*lost_chunk(CRASH_AT + 2, PATHS[1]))
     with pytest.raises(Violation, match="more than one file"):
-        invariants.lost_seconds(chronicle, rows)
+        invariants.longest_loss(chronicle, rows)
 
 
 # --- what there is in the end --------------------------------------------------------------------
