@@ -9,7 +9,7 @@ import pytest
 from actors import messages as m
 from actors.database import connect
 from actors.events import decode_data
-from actors.generation.pipeline import MAX_IMPLEMENT_CALLS, MAX_IMPLEMENT_TRIES
+from actors.generation.implement import MAX_IMPLEMENT_CALLS, MAX_IMPLEMENT_TRIES
 from actors.generation.prompts import MARKER, write_scof
 from actors.generation.seam import find_seam
 from actors.state import ProjectState, apply
