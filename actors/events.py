@@ -269,7 +269,10 @@ class ModelWarning(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage(Event):
-    """Tokens and cost of one model call; `purpose` is plan or implement."""
+    """Tokens and cost of one model call; `purpose` is plan or implement.
+
+    They are the server's, or `estimated` where it did not tell: it does so at an answer's end.
+    """
 
     type = "usage"
     purpose: str
@@ -277,6 +280,7 @@ class Usage(Event):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +333,13 @@ _FIELDS: dict[type, tuple[tuple[str, str], ...]] = {
     for cls in (*EVENT_TYPES.values(), PhasePlan, PlannedFile)
 }
 
+_DEFAULTED: dict[type, frozenset[str]] = {
+    cls: frozenset(
+        field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING
+    )
+    for cls in EVENT_TYPES.values()
+}
+
 
 def _plain(value: Any) -> Any:
     """Give orjson something it knows: our nested dataclasses with camelCase names."""
@@ -365,10 +376,15 @@ _CONVERT: dict[tuple[type[Event], str], Callable[[Any], Any]] = {
 def decode_data(type_: str, data: Mapping[str, Any]) -> Event:
     """Build the event from its type and its decoded `data`.
 
-    Raises KeyError for an unknown type or a missing member, ValueError for an unknown state.
+    Raises KeyError for an unknown type or a missing member, ValueError for an unknown state. A
+    member that events of earlier versions lack has its default.
     """
     cls = EVENT_TYPES[type_]
-    values = {name: _CONVERT.get((cls, name), _same)(data[wire]) for name, wire in _FIELDS[cls]}
+    values = {
+        name: _CONVERT.get((cls, name), _same)(data[wire])
+        for name, wire in _FIELDS[cls]
+        if wire in data or name not in _DEFAULTED[cls]
+    }
     return cls(**values)
 
 

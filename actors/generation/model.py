@@ -45,12 +45,16 @@ class ModelText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUsage:
-    """What the call consumed; `cost_usd` is None where the server does not say."""
+    """What the call consumed; `cost_usd` is None where nobody knows.
+
+    `estimated` says that the server has not told: the counts are from `tokens.py`.
+    """
 
     model: str
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

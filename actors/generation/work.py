@@ -64,4 +64,5 @@ def usage_event(request: ModelRequest, usage: ModelUsage) -> ev.Usage:
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cost_usd=usage.cost_usd,
+        estimated=usage.estimated,
     )

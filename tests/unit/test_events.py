@@ -34,6 +34,7 @@ PLAN = st.builds(
 _BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     str: TEXT,
     int: st.integers(0, 2**53),
+    bool: st.booleans(),
     float | None: st.none() | st.floats(0, 1e9),
     str | None: st.none() | TEXT,
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
@@ -101,6 +102,7 @@ FRAMES: list[tuple[Event, str, dict[str, object]]] = [
             "promptTokens": 1,
             "completionTokens": 2,
             "costUsd": None,
+            "estimated": False,
         },
     ),
     (
@@ -174,3 +176,12 @@ def test_what_is_no_event_is_refused(
 )
 def test_names_are_camel_case_on_the_wire(name: str, wire: str) -> None:
     assert camel(name) == wire
+
+
+def test_a_member_that_an_earlier_version_did_not_have_is_read_as_its_default() -> None:
+    data = {"purpose": "plan", "model": "m", "promptTokens": 1, "completionTokens": 2}
+    usage = decode_data("usage", {**data, "costUsd": 0.5})
+    assert isinstance(usage, ev.Usage)
+    assert not usage.estimated
+    with pytest.raises(KeyError):
+        decode_data("usage", data)
