@@ -333,11 +333,12 @@ _FIELDS: dict[type, tuple[tuple[str, str], ...]] = {
     for cls in (*EVENT_TYPES.values(), PhasePlan, PlannedFile)
 }
 
+#: Members that events of earlier versions lack.
 _DEFAULTED: dict[type, frozenset[str]] = {
     cls: frozenset(
         field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING
     )
-    for cls in EVENT_TYPES.values()
+    for cls in _FIELDS
 }
 
 
