@@ -28,6 +28,9 @@ async def implement(work: Work, phase: Phase) -> Batches:
 
     Where the run is steered elsewhere, it ends after the file that is being written.
     """
+    if work.run.is_steered:  # before this life of the run: its current file is not worth a call
+        yield _restored(work)
+        return
     unfinished = _unfinished(work, phase)
     calls = _Calls(_reached(work, phase))
     told: list[Event] = [ev.StateChange(state=RunState.IMPLEMENTING_PHASE)]
@@ -70,10 +73,10 @@ async def _write_files(
             async for part in answer:
                 match part:
                     case ModelText():
-                        if _is_cut(work):
-                            return
                         if told := writer.feed(part.text):
                             yield _up_to_cut(work, told)
+                        if _is_cut(work):
+                            return
                         writer.check()
                     case ModelUsage():
                         yield (usage_event(request.purpose, part),)
