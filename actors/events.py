@@ -268,6 +268,22 @@ class ModelWarning(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRetry(Event):
+    """A model call failed before its first text; `model` is asked next, after `wait_seconds`.
+
+    `attempt` counts the calls made for the same request, that next one included; `reason` is a
+    sentence.
+    """
+
+    type = "model_retry"
+    is_barrier = False
+    attempt: int
+    wait_seconds: float
+    reason: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage(Event):
     """Tokens and cost of one model call; `purpose` is plan or implement.
 
@@ -315,6 +331,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         SandboxStarted,
         SandboxLog,
         ModelWarning,
+        ModelRetry,
         Usage,
         Hibernated,
     )

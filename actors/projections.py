@@ -65,7 +65,15 @@ class JournalEntry:
 
 
 #: Kinds of events by what they change beside the journal.
-_KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
+_KEEPS_STATE = (
+    ev.FileStart,
+    ev.FileChunk,
+    ev.SandboxLog,
+    ev.ModelWarning,
+    ev.ModelRetry,
+    ev.Usage,
+    ev.Hibernated,
+)
 _CHANGES_PHASES = (ev.PhaseDesigned, ev.FileEnd, ev.FilesWritten, ev.PhaseCompleted)
 _ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
 _CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)

@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from actors.generation.model import ModelEvent, ModelFinished, ModelRequest, ModelText, ModelUsage
+from actors.generation.model import (
+    ModelEvent,
+    ModelFacts,
+    ModelFinished,
+    ModelRequest,
+    ModelText,
+    ModelUsage,
+)
 from actors.generation.prompts import Brief, free_marker, read_brief, write_scof
 from actors.generation.scof import FileClosed, ScofParser
 
@@ -103,6 +110,10 @@ class DemoModel:
             cost_usd=0.0,
         )
         yield ModelFinished(reason="stop")
+
+    async def facts(self, model: str) -> ModelFacts:
+        """Say that it is free."""
+        return ModelFacts(prompt_usd=0.0, completion_usd=0.0)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""

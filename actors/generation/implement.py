@@ -11,10 +11,10 @@ from contextlib import aclosing
 from actors import events as ev
 from actors.errors import ModelStreamBroken, OutputInvalid
 from actors.events import Event, RunState
-from actors.generation.model import ModelFinished, ModelText, ModelUsage
+from actors.generation.model import ModelFinished, ModelRetry, ModelText, ModelUsage
 from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
-from actors.generation.work import Batches, Work, usage_event
+from actors.generation.work import Batches, Work, retry_event, usage_event
 from actors.generation.writer import FileWriter
 from actors.state import Phase
 
@@ -65,6 +65,8 @@ async def _write_files(work: Work, phase: Phase, unfinished: UnfinishedFile | No
                         if told := writer.feed(part.text):
                             yield told
                         writer.check()
+                    case ModelRetry():
+                        yield (retry_event(part),)
                     case ModelUsage():
                         yield (usage_event(request, part),)
                     case ModelFinished():

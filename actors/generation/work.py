@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from actors import events as ev
 from actors.events import Event
 from actors.generation.deployment import Deployment
-from actors.generation.model import Model, ModelRequest, ModelUsage
+from actors.generation.model import Model, ModelRequest, ModelRetry, ModelUsage
 from actors.generation.prompts import PromptContext
 from actors.generation.seam import UnfinishedFile
 from actors.state import Phase, ProjectState, Run
@@ -65,4 +65,14 @@ def usage_event(request: ModelRequest, usage: ModelUsage) -> ev.Usage:
         completion_tokens=usage.completion_tokens,
         cost_usd=usage.cost_usd,
         estimated=usage.estimated,
+    )
+
+
+def retry_event(retry: ModelRetry) -> ev.ModelRetry:
+    """Return what viewers are told before a call is made again."""
+    return ev.ModelRetry(
+        attempt=retry.attempt,
+        wait_seconds=round(retry.wait_seconds, 1),
+        reason=retry.reason,
+        model=retry.model,
     )

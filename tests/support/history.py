@@ -105,13 +105,15 @@ class Story:
 
     def _aside(self) -> Event:
         """What is recorded beside the run: by the sandbox, by a command that comes in."""
-        match self._rng.randrange(4):
+        match self._rng.randrange(5):
             case 0:
                 return ev.SandboxLog(stream="stdout", line=self._text())
             case 1:
                 return ev.ModelWarning(kind="prose", detail=self._text())
             case 2:
                 return self._usage("implement")
+            case 3:
+                return ev.ModelRetry(attempt=2, wait_seconds=0.5, reason=self._text(), model="m")
             case _:
                 state = self._state
                 return self._queued(place=len(state.queue) + (state.run is not None))

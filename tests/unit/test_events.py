@@ -35,6 +35,7 @@ _BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     str: TEXT,
     int: st.integers(0, 2**53),
     bool: st.booleans(),
+    float: st.floats(0, 1e9),
     float | None: st.none() | st.floats(0, 1e9),
     str | None: st.none() | TEXT,
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
@@ -148,7 +149,7 @@ def test_every_event_has_a_type_of_its_own() -> None:
 
 def test_only_the_small_and_many_are_no_barriers() -> None:
     flowing = {name for name, cls in EVENT_TYPES.items() if not cls.is_barrier}
-    assert flowing == {"file_start", "file_chunk", "sandbox_log", "model_warning"}
+    assert flowing == {"file_start", "file_chunk", "sandbox_log", "model_warning", "model_retry"}
 
 
 def test_a_member_that_we_do_not_know_is_ignored() -> None:
