@@ -18,7 +18,8 @@ import pytest
 from actors import messages as m
 from actors.agent import ProjectAgent, Tools
 from actors.database import connect
-from actors.generation.openrouter import OpenRouterModel
+from actors.generation.choose import make_model
+from actors.generation.model import Model
 from actors.sandbox.base import LogSink, Sandbox
 from actors.sandbox.static import StaticSandbox
 from actors.settings import Settings
@@ -118,7 +119,7 @@ class World:
         self._sandbox_log: LogSink | None = None
         self.agents: list[ProjectAgent] = []
         self.stores: list[Store] = []
-        self.models: list[OpenRouterModel] = []
+        self.models: list[Model] = []
 
     # --- its lives -------------------------------------------------------------------------------
 
@@ -128,7 +129,8 @@ class World:
         self.desk.grants = grants
         store = Store(self.settings.database_url)
         self.stores.append(store)
-        self.models.append(OpenRouterModel(self.model.base_url, TEST_KEY))
+        served = {"openrouter_base_url": self.model.base_url, "openrouter_api_key": TEST_KEY}
+        self.models.append(make_model(dataclasses.replace(self.settings, **served)))
         agent = ProjectAgent(
             self.project_id,
             settings=self.settings,
