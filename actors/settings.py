@@ -161,6 +161,8 @@ class Settings:
             os.path.expanduser(values["state_dir"] or default_state_dir(environment))
         )
         values["openrouter_base_url"] = values["openrouter_base_url"].rstrip("/")
+        if replay := read_replay(values["model"]):
+            values["model"] = replay.model_id
         if values["record_dir"]:
             values["record_dir"] = os.path.abspath(os.path.expanduser(values["record_dir"]))
         settings = cls(**values)
@@ -181,10 +183,9 @@ class Settings:
                 "CODEGEN_MODELS must be model ids separated by commas, each of them once, "
                 f"not {self.models!r}"
             )
-        if any(name.startswith(REPLAY) for name in names[1:]):
-            raise InvalidSetting("CODEGEN_MODELS cannot fall back on a recording; name it alone")
+        if self.models and any(name.startswith(REPLAY) for name in names):
+            raise InvalidSetting("CODEGEN_MODELS cannot name a recording; set CODEGEN_MODEL")
         read_prices(self.prices)
-        read_replay(names[0])
 
     def environment(self) -> dict[str, str]:
         """Return the variables that make another process read the same settings."""
@@ -210,7 +211,7 @@ class Settings:
     @property
     def replay(self) -> Replay | None:
         """The recording that serves as the model, if one does."""
-        return read_replay(self.model_ids[0])
+        return None if self.models else read_replay(self.model)
 
     @property
     def usd_per_token(self) -> dict[str, tuple[float, float]]:
@@ -270,6 +271,10 @@ class Replay:
 
     directory: str
     speed: float = 1.0
+
+    @property
+    def model_id(self) -> str:
+        return f"{REPLAY}{self.directory}" + (f"?speed={self.speed:g}" if self.speed != 1 else "")
 
 
 def read_replay(model: str) -> Replay | None:

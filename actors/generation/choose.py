@@ -9,8 +9,8 @@ from actors.generation.demo import DemoModel
 from actors.generation.http_transport import HttpTransport
 from actors.generation.model import Model
 from actors.generation.openrouter import FIRST_TEXT_SECONDS, OpenRouterModel
+from actors.generation.playback import PlaybackTransport
 from actors.generation.recording import RecordingTransport
-from actors.generation.replay import ReplayTransport
 from actors.generation.retry import RetryingModel
 from actors.generation.transport import Transport
 from actors.settings import Replay, Settings
@@ -43,7 +43,7 @@ def _client(settings: Settings) -> Model:
 
 
 def _player(settings: Settings, replay: Replay) -> Model:
-    transport = ReplayTransport(Path(replay.directory), speed=replay.speed)
+    transport = PlaybackTransport(Path(replay.directory), speed=replay.speed)
     catalog = Catalog(
         "", None, prices=settings.usd_per_token, context_tokens=settings.context_tokens
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -129,8 +130,10 @@ class World:
         self.desk.grants = grants
         store = Store(self.settings.database_url)
         self.stores.append(store)
-        served = {"openrouter_base_url": self.model.base_url, "openrouter_api_key": TEST_KEY}
-        self.models.append(make_model(dataclasses.replace(self.settings, **served)))
+        settings = dataclasses.replace(
+            self.settings, openrouter_base_url=self.model.base_url, openrouter_api_key=TEST_KEY
+        )
+        self.models.append(make_model(settings))
         agent = ProjectAgent(
             self.project_id,
             settings=self.settings,

@@ -24,7 +24,7 @@ LAYERS = (
     ("outage", "database", "store", "reader", "postgres_user", "postgres_processes", "postgres"),
     ("feed",),
     ("journal",),
-    ("generation.model", "sandbox.base"),  # the ports
+    ("generation.model", "generation.transport", "sandbox.base"),  # the ports
     ("generation",),
     ("sandbox",),
     ("runner", "preview", "turns"),
@@ -40,7 +40,10 @@ PURE = {
     "actors.effects",
     "actors.errors",
     "actors.events",
+    "actors.generation.cassette",
     "actors.generation.completion",
+    "actors.generation.dialect",
+    "actors.generation.explainer",
     "actors.generation.instructions",
     "actors.generation.model",
     "actors.generation.patch",
@@ -52,6 +55,8 @@ PURE = {
     "actors.generation.scof_grammar",
     "actors.generation.seam",
     "actors.generation.sse",
+    "actors.generation.tokens",
+    "actors.generation.transport",
     "actors.generation.writer",
     "actors.messages",
     "actors.paths",

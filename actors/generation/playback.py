@@ -21,7 +21,7 @@ from actors.generation.transport import Exchange
 log = logging.getLogger(__name__)
 
 
-class ReplayTransport:
+class PlaybackTransport:
     """The `Transport` port over a directory of recordings.
 
     `speed` is how many times as fast they are played; 0 is without any pause.
