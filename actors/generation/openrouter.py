@@ -95,7 +95,7 @@ class OpenRouterModel:
         cost = (
             usage.prompt_tokens * facts.prompt_usd + usage.completion_tokens * facts.completion_usd
         )
-        return dataclasses.replace(usage, cost_usd=cost)
+        return dataclasses.replace(usage, cost_usd=cost, estimated=True)
 
     async def _open(self, request: ModelRequest) -> Exchange:
         """Send the request, in the dialect that the server accepts, and return its stream."""

@@ -128,7 +128,11 @@ async def test_a_server_that_tells_tokens_and_no_cost_is_priced_by_its_list(
     openrouter.answer_next(Answer(usage={"prompt_tokens": 10, "completion_tokens": 5}))
 
     assert (await ask(make()))[-2] == ModelUsage(
-        model="test/model", prompt_tokens=10, completion_tokens=5, cost_usd=10 * 0.01 + 5 * 0.02
+        model="test/model",
+        prompt_tokens=10,
+        completion_tokens=5,
+        cost_usd=10 * 0.01 + 5 * 0.02,
+        estimated=True,
     )
 
 

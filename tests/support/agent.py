@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +26,7 @@ from actors.settings import Settings
 from actors.store import Store
 from tests.support.feed import FeedSink
 from tests.support.log import log_line
-from tests.support.openrouter import TEST_KEY, ScriptedOpenRouter
+from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.postgres import of_database, wait_until_blocked
 from tests.support.sandbox import MemoryEngine, MemorySandbox
 
@@ -130,10 +129,7 @@ class World:
         self.desk.grants = grants
         store = Store(self.settings.database_url)
         self.stores.append(store)
-        settings = dataclasses.replace(
-            self.settings, openrouter_base_url=self.model.base_url, openrouter_api_key=TEST_KEY
-        )
-        self.models.append(make_model(settings))
+        self.models.append(make_model(self.settings))
         agent = ProjectAgent(
             self.project_id,
             settings=self.settings,
