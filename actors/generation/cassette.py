@@ -138,7 +138,7 @@ def read_cassette(text: bytes) -> Cassette:
         first, *lines, end = map(orjson.loads, text.splitlines())
         if first["version"] != VERSION:
             raise ValueError(f"it has version {first['version']}")
-        head = lines.pop(0) if lines else {"at": 0.0, "status": None}
+        head: Mapping[str, Any] = lines.pop(0) if lines else {"at": 0.0, "status": None}
         problem = None
         if end["end"] == "error":
             problem = error_from_code(end["code"], end["message"])

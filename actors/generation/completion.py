@@ -17,6 +17,7 @@ from actors.generation.model import ModelEvent, ModelFinished, ModelRequest, Mod
 from actors.generation.tokens import estimated_tokens
 
 MAX_ANSWER_CHARS = 8_000_000
+MAX_COUNT = 10**12  # what is above is neither a count of tokens nor a cost
 
 #: Members of a delta that a model's thoughts come in (OpenRouter's; vLLM's and DeepSeek's): they
 #: are not shown, but paid for.
@@ -94,17 +95,16 @@ class Completion:
     def _usage(self) -> ModelUsage:
         """Return what the server has told, or an estimate."""
         told = self._told or {}
-        cost = told.get("cost")
-        prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
-        is_told = _is_count(prompt) and _is_count(completion)
-        if not is_told:
+        prompt, completion = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+        is_told = prompt is not None and completion is not None
+        if prompt is None or completion is None:
             prompt = estimated_tokens(*(message.content for message in self._request.messages))
             completion = estimated_tokens(*self._received)
         return ModelUsage(
             model=self._served_by,
             prompt_tokens=prompt,
             completion_tokens=completion,
-            cost_usd=float(cost) if _is_amount(cost) else None,
+            cost_usd=_amount(told, "cost"),
             estimated=not is_told,
         )
 
@@ -158,9 +158,14 @@ class Completion:
         self.problem = problem
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _count(told: Mapping[str, Any], name: str) -> int | None:
+    value = told.get(name)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return value if is_count else None
 
 
-def _is_amount(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+def _amount(told: Mapping[str, Any], name: str) -> float | None:
+    value: Any = told.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value <= MAX_COUNT else None

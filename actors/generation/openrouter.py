@@ -75,7 +75,7 @@ class OpenRouterModel:
         finally:
             exchange.close()
         for event in completion.end(broken):
-            yield await self._priced(event, request) if isinstance(event, ModelUsage) else event
+            yield self._priced(event, request) if isinstance(event, ModelUsage) else event
 
     async def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model."""
@@ -85,11 +85,11 @@ class OpenRouterModel:
         """Close the connections, those in use included."""
         await self._transport.close()
 
-    async def _priced(self, usage: ModelUsage, request: ModelRequest) -> ModelUsage:
+    def _priced(self, usage: ModelUsage, request: ModelRequest) -> ModelUsage:
         """Add what the call has cost, where the server does not tell but its prices are known."""
         if usage.cost_usd is not None:
             return usage
-        facts = await self.facts(request.model)
+        facts = self._catalog.known(request.model)
         if facts.prompt_usd is None or facts.completion_usd is None:
             return usage
         cost = (

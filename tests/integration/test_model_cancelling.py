@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actors import errors
-from actors.generation.model import ModelRetry, ModelText
+from actors.generation.model import ModelRetry, ModelText, ModelUsage
 from tests.support.model_client import AT_ONCE, PLAN, Make, ask
 from tests.support.openrouter import Answer, ScriptedOpenRouter
 
@@ -81,6 +81,7 @@ async def test_closing_the_client_ends_a_call_under_way(
 
     await model.close()
 
+    assert isinstance(await anext(events), ModelUsage)
     with pytest.raises(errors.ModelStreamBroken):
         await anext(events)
     await openrouter.requests[0].client_gone.happened()

@@ -107,7 +107,10 @@ async def test_usage_that_a_server_does_not_tell_is_estimated_and_priced(
     ]
     openrouter.answer_next(Answer(usage=None, is_done_sent=False))
 
-    *texts, usage, end = await ask(make())
+    model = make()
+    await model.facts("test/model")
+
+    *texts, usage, end = await ask(model)
 
     prompt = estimated_tokens(*(message.content for message in PLAN.messages))
     completion = estimated_tokens(*(text.text for text in texts if isinstance(text, ModelText)))
@@ -127,7 +130,10 @@ async def test_a_server_that_tells_tokens_and_no_cost_is_priced_by_its_list(
     openrouter.models = [{"id": "test/model", "pricing": {"prompt": "0.01", "completion": "0.02"}}]
     openrouter.answer_next(Answer(usage={"prompt_tokens": 10, "completion_tokens": 5}))
 
-    assert (await ask(make()))[-2] == ModelUsage(
+    model = make()
+    await model.facts("test/model")
+
+    assert (await ask(model))[-2] == ModelUsage(
         model="test/model",
         prompt_tokens=10,
         completion_tokens=5,

@@ -119,6 +119,7 @@ def test_a_chunk_without_text_is_no_text(data: str) -> None:
         ({"prompt_tokens": 1, "completion_tokens": 0, "cost": 0}, (1, 0, 0.0)),
         ({"prompt_tokens": 1, "completion_tokens": 1, "cost": True}, (1, 1, None)),
         ({"prompt_tokens": 1, "completion_tokens": 1, "cost": -1}, (1, 1, None)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "cost": 1e13}, (1, 1, None)),
         ({"prompt_tokens": 1, "completion_tokens": 1, "cost": "free"}, (1, 1, None)),
     ],
 )
@@ -144,6 +145,7 @@ def test_usage_is_what_the_server_tells(usage: dict[str, Any], expected: Any) ->
         {"prompt_tokens": None, "completion_tokens": 1},
         {"prompt_tokens": True, "completion_tokens": 1},
         {"prompt_tokens": 5, "completion_tokens": -1},
+        {"prompt_tokens": 5, "completion_tokens": 10**13},
     ],
 )
 def test_usage_that_is_not_told_is_estimated(usage: Any) -> None:

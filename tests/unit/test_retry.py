@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import pytest
 
 from actors import errors
-from actors.generation import retry as module
 from actors.generation.model import (
     ChatMessage,
     ModelEvent,
@@ -78,7 +78,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def no_luck(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pause is as long as it may be."""
-    monkeypatch.setattr(module.random, "random", lambda: 1.0)
+    monkeypatch.setattr(random, "random", lambda: 1.0)
 
 
 async def ask(
@@ -132,7 +132,7 @@ async def test_a_retry_is_told_before_its_pause() -> None:
     assert isinstance(await anext(events), ModelRetry)
     assert not paused.is_set()
 
-    next_event = asyncio.create_task(anext(events))  # type: ignore[arg-type]  # it is a coroutine
+    next_event = asyncio.ensure_future(anext(events))
     await paused.wait()
     next_event.cancel()
     with pytest.raises(asyncio.CancelledError):
