@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 
@@ -113,8 +114,11 @@ class OpenRouterModel:
             finally:
                 if not is_stream:
                     exchange.close()
-            refusal = self._refusal(exchange, said, request.model)
-            if exchange.status not in (400, 422) or type(refusal) is not ModelError:
+            error = error_member(said)
+            # OpenRouter reports some errors with a 200.
+            status = status_in(error) if exchange.status == 200 else exchange.status
+            refusal = self._refusal(exchange, status, error, request.model)
+            if status not in (400, 422) or type(refusal) is not ModelError:
                 raise refusal
             simpler = self._dialects.next(request, dialect, said.decode(errors="replace"))
             if simpler is None:
@@ -122,19 +126,18 @@ class OpenRouterModel:
             log.info("model %s refused a request (%s), asking more simply", request.model, dialect)
             dialect = simpler
 
-    def _refusal(self, exchange: Exchange, said: bytes, model: str) -> ModelError:
+    def _refusal(
+        self, exchange: Exchange, status: int | None, error: Any, model: str
+    ) -> ModelError:
         """Return the error that an answer without a stream means."""
-        error = error_member(said)
-        if exchange.status != 200:
-            pause = retry_after_seconds(exchange.retry_after, time.time())
-            return self._explainer.explain(exchange.status, error, model, pause)
-        if isinstance(error, Mapping):  # OpenRouter reports some errors with a 200
-            return self._explainer.explain(status_in(error), error, model)
-        return ModelUnavailable(
-            f"The model's server answered with {exchange.content_type} instead of a stream; check "
-            "OPENROUTER_BASE_URL.",
-            retryable=False,
-        )
+        if exchange.status == 200 and not isinstance(error, Mapping):
+            return ModelUnavailable(
+                f"The model's server answered with {exchange.content_type} instead of a stream; "
+                "check OPENROUTER_BASE_URL.",
+                retryable=False,
+            )
+        pause = retry_after_seconds(exchange.retry_after, time.time())
+        return self._explainer.explain(status, error, model, pause)
 
     async def _texts(self, exchange: Exchange, completion: Completion) -> AsyncGenerator[str, None]:
         """Yield the texts of the stream; raises ModelError where it breaks."""

@@ -43,12 +43,19 @@ async def test_a_plain_server_is_asked_more_simply_and_that_is_remembered(
         assert ("stream_options" in plan.body) is asks_usage
 
 
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Answer(status=400, body=b""),
+        Answer(status=422, body=b'{"detail": []}'),
+        Answer(body=b'{"error": {"code": 400, "message": "no"}}'),
+    ],
+)
 async def test_a_refusal_without_a_reason_is_met_by_simpler_requests(
-    openrouter: ScriptedOpenRouter, make: Make, status: int
+    openrouter: ScriptedOpenRouter, make: Make, refusal: Answer
 ) -> None:
     for _ in range(3):
-        openrouter.answer_next(Answer(status=status, body=b""))
+        openrouter.answer_next(refusal)
 
     assert text_of(await ask(make())) == DEFAULT_PHASE.plan_text()
 
