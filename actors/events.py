@@ -1,8 +1,6 @@
-"""The event vocabulary and its codec: what happens to a project, in the wire's own words.
+"""The event vocabulary: what happens to a project, in the wire's own words.
 
-An event is a frozen dataclass. `encode` gives the text of the frame that every viewer sees,
-`{"type":..., "data":{...}, "seq":n}` with camelCase inside `data`; `decode_data` is its inverse.
-The same JSON is journalled, so a replay sends what was sent live.
+An event is a frozen dataclass; `codec.py` turns it into JSON and back.
 
 A *barrier* event is durable in PostgreSQL before any viewer sees it; the others follow within
 250 ms (`actors/journal.py`).
@@ -10,13 +8,9 @@ A *barrier* event is durable in PostgreSQL before any viewer sees it; the others
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
-
-import orjson
+from typing import ClassVar
 
 
 class RunState(StrEnum):
@@ -27,6 +21,7 @@ class RunState(StrEnum):
     IMPLEMENTING_PHASE = "implementing_phase"
     INSTALLING_DEPS = "installing_deps"
     STARTING_SERVER = "starting_server"
+    PAUSED = "paused"
     COMPLETE = "complete"
     ERROR = "error"
 
@@ -75,10 +70,12 @@ class PhaseDesigning(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDesigned(Event):
-    """The plan of the phase."""
+    """The plan of the phase; it knows so many of the project's `wishes` and open `problems`."""
 
     type = "phase_designed"
     phase: PhasePlan
+    wishes: int = 0
+    problems: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +147,32 @@ class PhaseCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseFailed(Event):
+    """The app does not install or start with this phase; the next phase is to repair it."""
+
+    type = "phase_failed"
+    phase_number: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseCut(Event):
+    """The phase ends with the files that are finished: the run was steered elsewhere."""
+
+    type = "phase_cut"
+    phase_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemReported(Event):
+    """The running app has an error; the next plan is to mend it."""
+
+    type = "problem_reported"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationComplete(Event):
     """The run reached its end: every path of the project, and the phases of this run."""
 
@@ -211,6 +234,33 @@ class RunStarted(Event):
     model: str
     max_phases: int
     first_phase: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSteered(Event):
+    """The generate command `id` changed what the open run is to do; it is planned anew.
+
+    The run may take `max_phases` more phases than it has completed.
+    """
+
+    type = "run_steered"
+    id: str
+    description: str
+    model: str
+    max_phases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(Event):
+    """The open run waits: the next model call could cost `needed_usd`, which a cap does not allow.
+
+    It goes on, with run_resumed, once the cap allows it: raised, or on another day.
+    """
+
+    type = "run_paused"
+    code: str
+    message: str
+    needed_usd: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +334,21 @@ class ModelRetry(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall(Event):
+    """A model is about to be asked; a usage follows, also where the call is broken off.
+
+    `prompt_tokens` is estimated. The prices are in USD per token, None where nobody knows them.
+    """
+
+    type = "model_call"
+    purpose: str
+    model: str
+    prompt_tokens: int
+    prompt_usd: float | None
+    completion_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage(Event):
     """Tokens and cost of one model call; `purpose` is plan or implement.
 
@@ -309,102 +374,13 @@ class Hibernated(Event):
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.type: cls
     for cls in (
-        StateChange,
-        PhaseDesigning,
-        PhaseDesigned,
-        FileStart,
-        FileChunk,
-        FileEnd,
-        FileRestored,
-        FilesWritten,
-        DepsInstalled,
-        ServerStarted,
-        PhaseCompleted,
-        GenerationComplete,
-        ErrorRaised,
-        CommandQueued,
-        CommandDropped,
-        CommandAnswered,
-        RunStarted,
-        RunResumed,
-        GenerationCancelled,
-        SandboxStarted,
-        SandboxLog,
-        ModelWarning,
-        ModelRetry,
-        Usage,
+        *(StateChange, PhaseDesigning, PhaseDesigned, PhaseCompleted, PhaseFailed, PhaseCut),
+        *(FileStart, FileChunk, FileEnd, FileRestored, FilesWritten),
+        *(DepsInstalled, ServerStarted, SandboxStarted, SandboxLog, ProblemReported),
+        *(CommandQueued, CommandDropped, CommandAnswered),
+        *(RunStarted, RunSteered, RunPaused, RunResumed),
+        *(GenerationComplete, GenerationCancelled, ErrorRaised),
+        *(ModelWarning, ModelRetry, ModelCall, Usage),
         Hibernated,
     )
 }
-
-
-def camel(name: str) -> str:
-    """Turn a field's name into the wire's: `phase_number` -> `phaseNumber`."""
-    head, *rest = name.split("_")
-    return head + "".join(word.title() for word in rest)
-
-
-#: class -> ((attribute, wire name), ...), made once: encoding is on the hot path.
-_FIELDS: dict[type, tuple[tuple[str, str], ...]] = {
-    cls: tuple((field.name, camel(field.name)) for field in dataclasses.fields(cls))
-    for cls in (*EVENT_TYPES.values(), PhasePlan, PlannedFile)
-}
-
-#: Members that events of earlier versions lack.
-_DEFAULTED: dict[type, frozenset[str]] = {
-    cls: frozenset(
-        field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING
-    )
-    for cls in _FIELDS
-}
-
-
-def _plain(value: Any) -> Any:
-    """Give orjson something it knows: our nested dataclasses with camelCase names."""
-    return {wire: getattr(value, name) for name, wire in _FIELDS[type(value)]}
-
-
-def encode_data(event: Event) -> bytes:
-    """Return the JSON of an event's `data`, as it is journalled."""
-    return orjson.dumps(_plain(event), default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
-
-
-def frame(type_: str, data: bytes, seq: int) -> bytes:
-    """Join an event's type, its encoded data and its number into a frame; one line, no LF."""
-    return b'{"type":"%b","data":%b,"seq":%d}' % (type_.encode(), data, seq)
-
-
-def plan_from_data(data: Mapping[str, Any]) -> PhasePlan:
-    """Build a `PhasePlan` from its wire form."""
-    return PhasePlan(
-        name=data["name"],
-        description=data["description"],
-        files=tuple(PlannedFile(path=f["path"], purpose=f["purpose"]) for f in data["files"]),
-        is_last_phase=data["isLastPhase"],
-    )
-
-
-_CONVERT: dict[tuple[type[Event], str], Callable[[Any], Any]] = {
-    (StateChange, "state"): RunState,
-    (PhaseDesigned, "phase"): plan_from_data,
-    (GenerationComplete, "files"): tuple,
-}
-
-
-def decode_data(type_: str, data: Mapping[str, Any]) -> Event:
-    """Build the event from its type and its decoded `data`.
-
-    Raises KeyError for an unknown type or a missing member, ValueError for an unknown state. A
-    member that events of earlier versions lack has its default.
-    """
-    cls = EVENT_TYPES[type_]
-    values = {
-        name: _CONVERT.get((cls, name), _same)(data[wire])
-        for name, wire in _FIELDS[cls]
-        if wire in data or name not in _DEFAULTED[cls]
-    }
-    return cls(**values)
-
-
-def _same(value: Any) -> Any:
-    return value

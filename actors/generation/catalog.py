@@ -66,10 +66,6 @@ class Catalog:
         async with self._lock:
             if self._now() >= self._fresh_until:
                 await self._refresh()
-        return self.known(model)
-
-    def known(self, model: str) -> ModelFacts:
-        """Return what is known of a model by now."""
         facts = find(self._facts, model)
         if self._context_tokens:
             facts = dataclasses.replace(facts, context_tokens=self._context_tokens)

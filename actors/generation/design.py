@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from actors import events as ev
 from actors.errors import ModelStreamBroken, PlanInvalid, ServiceError
 from actors.events import Event, RunState
+from actors.generation.meter import usage_event
 from actors.generation.model import (
     ModelFinished,
     ModelRequest,
@@ -17,21 +18,29 @@ from actors.generation.model import (
 )
 from actors.generation.plan import parse_plan
 from actors.generation.prompts import plan_request
-from actors.generation.work import Batches, Work, retry_event, usage_event
+from actors.generation.work import Batches, Work
 
 MAX_PLAN_TRIES = 3  # calls for one plan, when the answer cannot be used or breaks off
 
 
 async def design(work: Work) -> Batches:
-    """Have the next phase designed; raises ServiceError where no usable plan comes."""
+    """Have the next phase designed; raises ServiceError where no usable plan comes.
+
+    A wish that comes meanwhile (the run is steered) makes the plan out of date: it is made anew.
+    """
     number = len(work.state.phases) + 1
-    yield (
+    told: list[Event] = [
         ev.StateChange(state=RunState.DESIGNING_PHASE),
         ev.PhaseDesigning(phase_number=number),
-    )
+    ]
     complaint: str | None = None
-    for attempt in range(1, MAX_PLAN_TRIES + 1):
-        request = plan_request(work.context(number, complaint=complaint))
+    failures = 0
+    while True:
+        wishes, problems = len(work.state.descriptions), len(work.state.problems)
+        request, call = await work.meter.announce(
+            plan_request(work.context(number, complaint=complaint)), work.run
+        )
+        yield (*told, call)
         answer = _Answer()
         told = answer.told
         try:
@@ -40,15 +49,17 @@ async def design(work: Work) -> Batches:
                     yield batch
             plan = parse_plan(answer.text)
         except ServiceError as error:
-            is_over = attempt == MAX_PLAN_TRIES
+            failures += 1
+            is_over = failures == MAX_PLAN_TRIES
             if is_over or not isinstance(error, PlanInvalid | ModelStreamBroken):
                 yield told  # what was paid for counts, whatever became of it
                 raise
             complaint = str(error) if isinstance(error, PlanInvalid) else None
-            yield (*told, ev.ModelWarning(kind=error.code, detail=str(error)))
-        else:
+            told.append(ev.ModelWarning(kind=error.code, detail=str(error)))
+            continue
+        if len(work.state.descriptions) == wishes:
             # In one transaction: a plan that was paid for is not asked for again.
-            yield (*told, ev.PhaseDesigned(phase=plan))
+            yield (*told, ev.PhaseDesigned(phase=plan, wishes=wishes, problems=problems))
             return
 
 
@@ -63,14 +74,16 @@ class _Answer:
 async def _ask(work: Work, request: ModelRequest, answer: _Answer) -> Batches:
     """Have the request answered; only what cannot wait for the answer's end is yielded."""
     parts: list[str] = []
-    async with aclosing(work.model.stream(request)) as stream:
+    async with aclosing(work.meter.stream(request)) as stream:
         async for part in stream:
             match part:
                 case ModelText():
                     parts.append(part.text)
                 case ModelRetry():
-                    yield (retry_event(part),)
+                    again = await work.meter.announce_again(request, part, work.run)
+                    yield (*answer.told, *again)
+                    answer.told.clear()
                 case ModelUsage():
-                    answer.told.append(usage_event(request, part))
+                    answer.told.append(usage_event(request.purpose, part))
                 case ModelFinished():
                     answer.text = "".join(parts)

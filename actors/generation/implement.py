@@ -11,10 +11,17 @@ from contextlib import aclosing
 from actors import events as ev
 from actors.errors import ModelStreamBroken, OutputInvalid
 from actors.events import Event, RunState
-from actors.generation.model import ModelFinished, ModelRetry, ModelText, ModelUsage
+from actors.generation.meter import usage_event
+from actors.generation.model import (
+    ModelFinished,
+    ModelRequest,
+    ModelRetry,
+    ModelText,
+    ModelUsage,
+)
 from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
-from actors.generation.work import Batches, Work, retry_event, usage_event
+from actors.generation.work import Batches, Work
 from actors.generation.writer import FileWriter
 from actors.state import Phase
 
@@ -23,21 +30,27 @@ MAX_IMPLEMENT_CALLS = 12  # for the files of one phase, in one life; 40 files of
 
 
 async def implement(work: Work, phase: Phase) -> Batches:
-    """Have the files of the plan written that are missing; raises ServiceError if some stay so."""
+    """Have the files of the plan written that are missing; raises ServiceError if some stay so.
+
+    Where the run is steered elsewhere, it ends after the file that is being written.
+    """
     unfinished = _unfinished(work, phase)
-    yield (ev.StateChange(state=RunState.IMPLEMENTING_PHASE),)
     calls = _Calls(_reached(work, phase))
-    told: list[Event] = []
-    while missing := _missing(phase):
+    told: list[Event] = [ev.StateChange(state=RunState.IMPLEMENTING_PHASE)]
+    while (missing := _missing(phase)) and not _is_cut(work):
         if unfinished is None:
             told += _restored(work)
         if calls.made:
             told.append(ev.ModelWarning(kind="missing_files", detail=", ".join(missing)))
-        yield told
+        request, call = await work.meter.announce(
+            implement_request(work.context(phase.number, phase=phase, unfinished=unfinished)),
+            work.run,
+        )
+        yield (*told, call)
         told = []
         broken: ModelStreamBroken | None = None
         try:
-            async with aclosing(_write_files(work, phase, unfinished)) as answer:
+            async with aclosing(_write_files(work, request, unfinished)) as answer:
                 async for batch in answer:
                     yield batch
         except ModelStreamBroken as error:
@@ -51,24 +64,27 @@ async def implement(work: Work, phase: Phase) -> Batches:
     yield [*told, *_restored(work)]
 
 
-async def _write_files(work: Work, phase: Phase, unfinished: UnfinishedFile | None) -> Batches:
+async def _write_files(
+    work: Work, request: ModelRequest, unfinished: UnfinishedFile | None
+) -> Batches:
     """Ask for what is missing. A file that the answer breaks off in stays open."""
-    request = implement_request(work.context(phase.number, phase=phase, unfinished=unfinished))
     writer = FileWriter(work.files, unfinished)
     reason = "error"
     broken: ModelStreamBroken | None = None
     try:
-        async with aclosing(work.model.stream(request)) as answer:
+        async with aclosing(work.meter.stream(request)) as answer:
             async for part in answer:
                 match part:
                     case ModelText():
+                        if _is_cut(work):
+                            return
                         if told := writer.feed(part.text):
-                            yield told
+                            yield _up_to_cut(work, told)
                         writer.check()
                     case ModelRetry():
-                        yield (retry_event(part),)
+                        yield await work.meter.announce_again(request, part, work.run)
                     case ModelUsage():
-                        yield (usage_event(request, part),)
+                        yield (usage_event(request.purpose, part),)
                     case ModelFinished():
                         reason = part.reason
     except ModelStreamBroken as error:
@@ -77,6 +93,19 @@ async def _write_files(work: Work, phase: Phase, unfinished: UnfinishedFile | No
     writer.check()
     if broken is not None:
         raise broken
+
+
+def _is_cut(work: Work) -> bool:
+    """Say whether the run was steered elsewhere and no file is open."""
+    return work.run.is_steered and work.state.open_file is None
+
+
+def _up_to_cut(work: Work, told: list[Event]) -> list[Event]:
+    """Leave out what follows the last file that is finished, where the run was steered."""
+    if not work.run.is_steered:
+        return told
+    ends = [n for n, event in enumerate(told, 1) if isinstance(event, ev.FileEnd)]
+    return told[: ends[-1]] if ends else told
 
 
 def _unfinished(work: Work, phase: Phase) -> UnfinishedFile | None:

@@ -73,7 +73,7 @@ class ModelUsage:
     """What one call consumed; `cost_usd` is None where nobody knows.
 
     There is one for each answer that has begun, also if it breaks off. `estimated` says that the
-    server has not told: the counts are from `tokens.py`, or the cost from the model's prices.
+    server has not told: the counts are from `tokens.py`, or (`meter.py`) the cost from the prices.
     """
 
     model: str

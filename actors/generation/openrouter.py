@@ -8,7 +8,6 @@ chunks, `explainer.py` the errors.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import email.utils
 import logging
 import re
@@ -24,7 +23,7 @@ from actors.generation.catalog import Catalog
 from actors.generation.completion import Completion
 from actors.generation.dialect import Dialects
 from actors.generation.explainer import Explainer, error_member, status_in
-from actors.generation.model import ModelEvent, ModelFacts, ModelRequest, ModelText, ModelUsage
+from actors.generation.model import ModelEvent, ModelFacts, ModelRequest, ModelText
 from actors.generation.sse import SseDecoder, SseEvent
 from actors.generation.transport import Exchange, Transport
 
@@ -76,7 +75,7 @@ class OpenRouterModel:
         finally:
             exchange.close()
         for event in completion.end(broken):
-            yield self._priced(event, request) if isinstance(event, ModelUsage) else event
+            yield event
 
     async def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model."""
@@ -85,18 +84,6 @@ class OpenRouterModel:
     async def close(self) -> None:
         """Close the connections, those in use included."""
         await self._transport.close()
-
-    def _priced(self, usage: ModelUsage, request: ModelRequest) -> ModelUsage:
-        """Add what the call has cost, where the server does not tell but its prices are known."""
-        if usage.cost_usd is not None:
-            return usage
-        facts = self._catalog.known(request.model)
-        if facts.prompt_usd is None or facts.completion_usd is None:
-            return usage
-        cost = (
-            usage.prompt_tokens * facts.prompt_usd + usage.completion_tokens * facts.completion_usd
-        )
-        return dataclasses.replace(usage, cost_usd=cost, estimated=True)
 
     async def _open(self, request: ModelRequest) -> Exchange:
         """Send the request, in the dialect that the server accepts, and return its stream."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from actors import events as ev
 from actors.events import Event
 from actors.generation.deployment import Deployment
-from actors.generation.model import Model, ModelRequest, ModelRetry, ModelUsage
+from actors.generation.meter import Meter
 from actors.generation.prompts import PromptContext
 from actors.generation.seam import UnfinishedFile
-from actors.state import Phase, ProjectState, Run
+from actors.state import Phase, ProjectState, Run, completed_phases
 
 #: What a step yields: the events of one batch belong together, in one transaction.
 Batches = AsyncGenerator[Sequence[Event], None]
@@ -25,11 +24,16 @@ class Work:
     """
 
     state: ProjectState
-    run: Run
-    model: Model
+    meter: Meter
     deployment: Deployment
     settled: Callable[[], Awaitable[None]]
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Run:
+        """The run as it is now."""
+        assert self.state.run is not None
+        return self.state.run
 
     def context(
         self,
@@ -46,7 +50,7 @@ class Work:
             model=command.model,
             sandbox=self.deployment.kind,
             phase_number=number,
-            phases_left=command.max_phases - (number - self.run.first_phase),
+            phases_left=max(1, command.max_phases - completed_phases(state)),
             files=self.files,
             earlier_phases=tuple(p.plan for p in state.phases if p.number < number),
             plan=phase.plan if phase else None,
@@ -54,25 +58,3 @@ class Work:
             unfinished=unfinished,
             complaint=complaint,
         )
-
-
-def usage_event(request: ModelRequest, usage: ModelUsage) -> ev.Usage:
-    """Return what viewers are told of a call's cost."""
-    return ev.Usage(
-        purpose=request.purpose,
-        model=usage.model,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cost_usd=usage.cost_usd,
-        estimated=usage.estimated,
-    )
-
-
-def retry_event(retry: ModelRetry) -> ev.ModelRetry:
-    """Return what viewers are told before a call is made again."""
-    return ev.ModelRetry(
-        attempt=retry.attempt,
-        wait_seconds=round(retry.wait_seconds, 1),
-        reason=retry.reason,
-        model=retry.model,
-    )

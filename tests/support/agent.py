@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from actors import messages as m
-from actors.agent import ProjectAgent, Tools
+from actors.agent import ProjectAgent
 from actors.database import connect
 from actors.generation.choose import make_model
 from actors.generation.model import Model
+from actors.office import Tools
 from actors.sandbox.base import LogSink, Sandbox
 from actors.sandbox.static import StaticSandbox
 from actors.settings import Settings

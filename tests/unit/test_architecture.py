@@ -18,8 +18,16 @@ MAX_MODULE_LINES = 400
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("paths", "messages", "events", "state", "effects", "crashes", "watchdog", "watchers"),
-    ("records", "snapshot", "statement", "projections", "rehearsal"),
+    ("paths", "messages", "events", "codec", "state", "effects", "crashes", "watchdog", "watchers"),
+    (
+        "records",
+        "snapshot",
+        "statement",
+        "command_rows",
+        "usage_rows",
+        "projections",
+        "rehearsal",
+    ),
     ("service_log", "wire", "bridge", "actor"),
     ("outage", "database", "store", "reader", "postgres_user", "postgres_processes", "postgres"),
     ("feed",),
@@ -29,6 +37,7 @@ LAYERS = (
     ("sandbox",),
     ("runner", "preview", "turns"),
     ("commands",),
+    ("office",),
     ("agent",),
     ("project", "roster", "nursery", "supervisor"),
     ("system",),
@@ -36,10 +45,13 @@ LAYERS = (
 
 #: What decides and what translates: everything comes in as arguments.
 PURE = {
+    "actors.codec",
+    "actors.command_rows",
     "actors.crashes",
     "actors.effects",
     "actors.errors",
     "actors.events",
+    "actors.generation.budget",
     "actors.generation.cassette",
     "actors.generation.completion",
     "actors.generation.dialect",
@@ -66,6 +78,7 @@ PURE = {
     "actors.roster",
     "actors.snapshot",
     "actors.state",
+    "actors.usage_rows",
     "actors.statement",
     "actors.watchdog",
     "actors.watchers",
