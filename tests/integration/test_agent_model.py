@@ -72,6 +72,24 @@ async def test_a_fallback_takes_over_and_each_request_begins_with_its_own_model(
     assert await world.files() == SITE
 
 
+async def test_a_fallback_that_would_pass_the_cap_on_cost_is_not_asked(world: World) -> None:
+    world.settings = dataclasses.replace(
+        world.settings,
+        models="first/model,second/model",
+        prices="first/model=1/1,second/model=1000/1000",
+        max_cost_usd=1.0,
+    )
+    answer = Answer(status=429, headers={"Retry-After": "3600"})
+    world.model.answer_next(answer, purpose="plan")
+    await world.live()
+    await world.generate()
+
+    pause = await world.sink.expect("run_paused")
+
+    assert pause["data"]["code"] == "budget_exceeded"
+    assert [request.body["model"] for request in world.model.requests] == ["first/model"]
+
+
 async def test_a_run_that_was_recorded_is_played_without_the_server(
     world: World, tmp_path: Path
 ) -> None:
