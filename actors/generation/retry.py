@@ -94,8 +94,8 @@ class RetryingModel:
         while True:
             has_begun = False
             try:
-                call = self._model.stream(dataclasses.replace(request, model=calls.model))
-                async with aclosing(call) as events:
+                call = await self._request_to(calls.model, request)
+                async with aclosing(self._model.stream(call)) as events:
                     async for event in events:
                         has_begun = has_begun or isinstance(event, ModelText)
                         yield event
@@ -109,6 +109,14 @@ class RetryingModel:
             log.warning("%s Asking %s in %.1f s", retry.reason, retry.model, retry.wait_seconds)
             yield retry
             await self._sleep(retry.wait_seconds)
+
+    async def _request_to(self, model: str, request: ModelRequest) -> ModelRequest:
+        """Return the request as another model can take it: its answers may have to be shorter."""
+        asked = dataclasses.replace(request, model=model)
+        if model == request.model or request.max_tokens is None:
+            return asked
+        limit = (await self.facts(model)).max_completion_tokens or request.max_tokens
+        return dataclasses.replace(asked, max_tokens=min(limit, request.max_tokens))
 
     async def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import random
@@ -43,12 +44,16 @@ class ScriptedModel:
 
     def __init__(self, *outcomes: Outcome) -> None:
         self._outcomes = itertools.chain(outcomes, itertools.repeat(outcomes[-1]))
-        self.asked: list[str] = []
+        self.requests: list[ModelRequest] = []
         self.open_calls = 0
         self.is_closed = False
 
+    @property
+    def asked(self) -> list[str]:
+        return [request.model for request in self.requests]
+
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        self.asked.append(request.model)
+        self.requests.append(request)
         self.open_calls += 1
         try:
             for event in next(self._outcomes):
@@ -59,7 +64,7 @@ class ScriptedModel:
             self.open_calls -= 1
 
     async def facts(self, model: str) -> ModelFacts:
-        return ModelFacts(context_tokens=len(model))
+        return ModelFacts(max_completion_tokens=len(model) if model != "unknown" else None)
 
     async def close(self) -> None:
         self.is_closed = True
@@ -204,6 +209,22 @@ async def test_a_fallback_answers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("max_tokens", "expected"), [(None, [None] * 4), (4, [4, 4, 3, 4]), (2, [2, 2, 2, 2])]
+)
+async def test_a_fallback_is_not_asked_for_more_than_it_can_write(
+    max_tokens: int | None, expected: list[int | None]
+) -> None:
+    model = ScriptedModel([errors.ModelRateLimited(retry_after_seconds=3600.0)])
+    retrying = RetryingModel(model, fallbacks=["longer", "two", "unknown"], sleep=Clock().sleep)
+
+    with pytest.raises(errors.ModelRateLimited):
+        async for _ in retrying.stream(dataclasses.replace(REQUEST, max_tokens=max_tokens)):
+            pass
+
+    assert [request.max_tokens for request in model.requests] == expected
+
+
+@pytest.mark.parametrize(
     ("error", "failures", "elapsed", "chance", "expected"),
     [
         (errors.ModelUnavailable(), 1, 0.0, 1.0, 1.0),
@@ -233,6 +254,6 @@ async def test_the_rest_of_the_port_is_the_models() -> None:
     retrying = RetryingModel(model)
 
     assert not retrying.is_demo
-    assert await retrying.facts("four") == ModelFacts(context_tokens=4)
+    assert await retrying.facts("four") == ModelFacts(max_completion_tokens=4)
     await retrying.close()
     assert model.is_closed
