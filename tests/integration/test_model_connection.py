@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from actors import errors
+from actors.generation import http_transport as http_module
+from actors.generation import openrouter as openrouter_module
+from actors.generation.model import ModelFacts
 from tests.support.model_client import Make, failure
 from tests.support.openrouter import ScriptedOpenRouter
 
@@ -120,3 +127,73 @@ async def test_a_server_that_accepts_no_connection_is_given_up(make: Make) -> No
 
     assert isinstance(problem, errors.ModelUnavailable)
     assert "within 0.2 seconds" in str(problem)
+
+
+# --- answers that break off where no stream is expected -------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def answering(*pieces: bytes, hangs_up: bool = True) -> AsyncIterator[str]:
+    """A server that answers with these bytes, then closes the connection or falls silent."""
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        if not hangs_up:
+            await gone.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        gone.set()
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_an_error_whose_text_breaks_off_is_told_by_its_status(
+    make: Make, monkeypatch: pytest.MonkeyPatch, hangs_up: bool
+) -> None:
+    monkeypatch.setattr(openrouter_module, "ERROR_BODY_SECONDS", 0.2)
+    head = b"HTTP/1.1 402 Payment Required\r\nContent-Length: 1000\r\n\r\n"
+    async with answering(head, b"No more", hangs_up=hangs_up) as url:
+        problem = await failure(make(base_url=url))
+
+    assert isinstance(problem, errors.ModelPaymentRequired)
+    assert "(402: No more)" in str(problem)
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_a_list_of_models_that_breaks_off_leaves_them_unknown(
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    hangs_up: bool,
+) -> None:
+    monkeypatch.setattr(http_module, "LIST_SECONDS", 0.2)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    async with answering(head, b'{"data": [', hangs_up=hangs_up) as url:
+        facts = await make(base_url=url).facts("m")
+
+    assert facts == ModelFacts()
+    assert "could not be read" in caplog.text
+
+
+async def test_a_list_of_models_may_come_in_pieces(make: Make) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b'{"data": [{"id": "m", "max_model_len": 4096}]}'
+    pieces = [b"%x\r\n%b\r\n" % (1, bytes([byte])) for byte in body]
+    async with answering(head, *pieces, b"0\r\n\r\n") as url:
+        facts = await make(base_url=url).facts("m")
+
+    assert facts == ModelFacts(context_tokens=4096)
+
+
+async def test_an_address_without_a_server_leaves_models_unknown(make: Make) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+
+    assert await make(base_url=f"http://127.0.0.1:{port}/v1").facts("m") == ModelFacts()
