@@ -12,7 +12,13 @@ from actors import events as ev
 from actors.errors import ModelStreamBroken, OutputInvalid
 from actors.events import Event, RunState
 from actors.generation.meter import usage_event
-from actors.generation.model import ModelFinished, ModelRequest, ModelText, ModelUsage
+from actors.generation.model import (
+    ModelFinished,
+    ModelRequest,
+    ModelRetry,
+    ModelText,
+    ModelUsage,
+)
 from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
 from actors.generation.work import Batches, Work
@@ -78,6 +84,8 @@ async def _write_files(
                         if _is_cut(work):
                             return
                         writer.check()
+                    case ModelRetry():
+                        yield await work.meter.announce_again(request, part, work.run)
                     case ModelUsage():
                         yield (usage_event(request.purpose, part),)
                     case ModelFinished():

@@ -135,7 +135,11 @@ const HANDLERS = {
   phase_designing(project, data) {
     project.designing = data.phaseNumber;
   },
+  model_retry(project, data) {
+    project.notice = `${data.reason} Asking ${data.model} again.`;
+  },
   phase_designed(project, data) {
+    project.notice = null;
     const number = project.phases.length + 1;
     const phase = { number, status: "designed", finished: [], ...data.phase };
     project.phases = [...project.phases, phase];
@@ -143,6 +147,7 @@ const HANDLERS = {
     changeRun(project, { isSteered: 0 < data.wishes && data.wishes < project.descriptions.length });
   },
   file_start(project, data) {
+    project.notice = null;
     project.openFile = { path: data.path, text: "", size: 0 };
   },
   file_chunk(project, data) {
