@@ -258,7 +258,9 @@ class ModelWarning(Event):
     """The model's output broke a rule and was mended.
 
     `kind` as in the SCOF parser; install_command, patch_rejected, seam_mismatch (a file was not
-    continued where its text ends), missing_files; or the code of the error that broke a call off.
+    continued where its text ends), placeholder (a line stands for text left out), path_refused (a
+    file here would be a directory there), missing_files; or the code of the error that broke a
+    call off.
     """
 
     type = "model_warning"

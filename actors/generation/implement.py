@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from actors import events as ev
-from actors.errors import ModelStreamBroken, OutputInvalid
+from actors.errors import ModelStreamBroken
 from actors.events import Event, RunState
+from actors.generation.faults import Fault, complaint, undelivered
 from actors.generation.model import ModelFinished, ModelText, ModelUsage
 from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
@@ -27,6 +29,7 @@ async def implement(work: Work, phase: Phase) -> Batches:
     unfinished = _unfinished(work, phase)
     yield (ev.StateChange(state=RunState.IMPLEMENTING_PHASE),)
     calls = _Calls(_reached(work, phase))
+    review = _Review()
     told: list[Event] = []
     while missing := _missing(phase):
         if unfinished is None:
@@ -37,7 +40,7 @@ async def implement(work: Work, phase: Phase) -> Batches:
         told = []
         broken: ModelStreamBroken | None = None
         try:
-            async with aclosing(_write_files(work, phase, unfinished)) as answer:
+            async with aclosing(_write_files(work, phase, unfinished, review)) as answer:
                 async for batch in answer:
                     yield batch
         except ModelStreamBroken as error:
@@ -46,15 +49,38 @@ async def implement(work: Work, phase: Phase) -> Batches:
         await work.settled()
         calls.count(_reached(work, phase))
         if calls.are_over and (missing := _missing(phase)):
-            raise broken or _left_out(missing)
+            raise broken or undelivered(missing, review.faults)
         unfinished = _unfinished(work, phase)
     yield [*told, *_restored(work)]
 
 
-async def _write_files(work: Work, phase: Phase, unfinished: UnfinishedFile | None) -> Batches:
+@dataclass(slots=True)
+class _Review:
+    """What was wrong with the answers so far: faults by path, and whether the last one ended."""
+
+    faults: dict[str, Fault] = field(default_factory=dict)
+    is_whole: bool = False
+
+    def complaint(self, missing: Sequence[str]) -> str | None:
+        """Return what the next request is to complain about."""
+        self.faults = {path: fault for path, fault in self.faults.items() if path in missing}
+        left_out = [path for path in missing if path not in self.faults] if self.is_whole else []
+        return complaint(left_out, self.faults.values()) or None
+
+
+async def _write_files(
+    work: Work, phase: Phase, unfinished: UnfinishedFile | None, review: _Review
+) -> Batches:
     """Ask for what is missing. A file that the answer breaks off in stays open."""
-    request = implement_request(work.context(phase.number, phase=phase, unfinished=unfinished))
-    writer = FileWriter(work.files, unfinished)
+    request = implement_request(
+        work.context(
+            phase.number,
+            phase=phase,
+            unfinished=unfinished,
+            complaint=review.complaint(_missing(phase)),
+        )
+    )
+    writer = FileWriter(work.files, unfinished, planned=[file.path for file in phase.plan.files])
     reason = "error"
     broken: ModelStreamBroken | None = None
     try:
@@ -73,6 +99,8 @@ async def _write_files(work: Work, phase: Phase, unfinished: UnfinishedFile | No
         broken = error
     yield writer.close(reason)
     writer.check()
+    review.faults |= writer.faults
+    review.is_whole = reason == "stop"
     if broken is not None:
         raise broken
 
@@ -101,13 +129,6 @@ def _reached(work: Work, phase: Phase) -> tuple[int, int]:
 
 def _missing(phase: Phase) -> list[str]:
     return [file.path for file in phase.plan.files if file.path not in phase.finished]
-
-
-def _left_out(missing: Sequence[str]) -> OutputInvalid:
-    return OutputInvalid(
-        f"The model left out {len(missing)} planned files, also when asked again: "
-        f"{', '.join(missing)}. Generate again or choose another model."
-    )
 
 
 class _Calls:

@@ -122,7 +122,7 @@ def implement_request(context: PromptContext) -> ModelRequest:
         _implement_order(context, len(to_write)),
     ]
     if context.complaint:
-        parts.append(f"Your previous answer could not be used: {context.complaint}")
+        parts.append(f"Your previous answer could not be used in full: {context.complaint}")
     return ModelRequest(
         purpose="implement",
         model=context.model,

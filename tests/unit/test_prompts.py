@@ -274,7 +274,7 @@ def test_tags_in_the_unfinished_text_do_not_change_what_is_continued() -> None:
 def test_an_answer_that_could_not_be_used_is_complained_about() -> None:
     text = user(implement_request(context(complaint="It held no files.")))
 
-    assert "Your previous answer could not be used: It held no files." in text
+    assert "Your previous answer could not be used in full: It held no files." in text
 
 
 def test_the_example_of_the_format_is_parsed_as_it_says() -> None:
