@@ -44,6 +44,7 @@ PURE = {
     "actors.generation.faults",
     "actors.generation.instructions",
     "actors.generation.model",
+    "actors.generation.outline",
     "actors.generation.patch",
     "actors.generation.placeholder",
     "actors.generation.plan",
