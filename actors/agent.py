@@ -128,6 +128,7 @@ class ProjectAgent:
             load_files=self._load_files,
             model=self._model,
             deployment=self._deployment,
+            max_files=self._settings.max_files_per_phase,
             on_end=self._run_ended,
         )
         self._preview = Preview(

@@ -41,12 +41,13 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
-    """What the model designed for one phase."""
+    """What the model designed for one phase; `delete` holds the paths that go at its end."""
 
     name: str
     description: str
     files: tuple[PlannedFile, ...]
     is_last_phase: bool
+    delete: tuple[str, ...] = ()
 
 
 class Event:
@@ -116,6 +117,14 @@ class FileRestored(Event):
     type = "file_restored"
     path: str
     content: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDeleted(Event):
+    """A finished file is gone, as the phase's plan asked for."""
+
+    type = "file_deleted"
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,10 +266,8 @@ class SandboxLog(Event):
 class ModelWarning(Event):
     """The model's output broke a rule and was mended.
 
-    `kind` as in the SCOF parser; install_command, patch_rejected, seam_mismatch (a file was not
-    continued where its text ends), placeholder (a line stands for text left out), path_refused (a
-    file here would be a directory there), missing_files; or the code of the error that broke a
-    call off.
+    `kind` as in the SCOF parser or of a `generation.faults.Fault`; install_command, missing_files;
+    or the code of the error that broke a call off.
     """
 
     type = "model_warning"
@@ -302,6 +309,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         FileChunk,
         FileEnd,
         FileRestored,
+        FileDeleted,
         FilesWritten,
         DepsInstalled,
         ServerStarted,
@@ -366,6 +374,7 @@ def plan_from_data(data: Mapping[str, Any]) -> PhasePlan:
         description=data["description"],
         files=tuple(PlannedFile(path=f["path"], purpose=f["purpose"]) for f in data["files"]),
         is_last_phase=data["isLastPhase"],
+        delete=tuple(data.get("delete", ())),
     )
 
 
@@ -377,10 +386,9 @@ _CONVERT: dict[tuple[type[Event], str], Callable[[Any], Any]] = {
 
 
 def decode_data(type_: str, data: Mapping[str, Any]) -> Event:
-    """Build the event from its type and its decoded `data`.
+    """Build the event from its type and its decoded `data`; what older ones lack has its default.
 
-    Raises KeyError for an unknown type or a missing member, ValueError for an unknown state. A
-    member that events of earlier versions lack has its default.
+    Raises KeyError for an unknown type or a missing member, ValueError for an unknown state.
     """
     cls = EVENT_TYPES[type_]
     values = {

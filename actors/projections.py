@@ -12,7 +12,7 @@ upsert, a delete, or an insert that ignores rows which exist.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,9 @@ class JournalEntry:
 
 #: Kinds of events by what they change beside the journal.
 _KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
-_CHANGES_PHASES = (ev.PhaseDesigned, ev.FileEnd, ev.FilesWritten, ev.PhaseCompleted)
+_CHANGES_FILES = (ev.FileEnd, ev.FileDeleted)
+_CHANGES_PHASES = (ev.PhaseDesigned, *_CHANGES_FILES, ev.FilesWritten, ev.PhaseCompleted)
+_CLOSES_FILE = (*_CHANGES_FILES, ev.FileRestored)
 _ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
 _CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
 _TRIMS_JOURNAL = (*_ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
@@ -99,7 +101,7 @@ def batch(
     _journal(statement, entries)
     if any(isinstance(entry.event, _CHANGES_PROJECT) for entry in entries):
         _project(statement, state)
-    if any(isinstance(entry.event, ev.FileEnd) for entry in entries):
+    if any(isinstance(entry.event, _CHANGES_FILES) for entry in entries):
         _files(statement, entries, state)
     _commands(statement, entries)
     if any(isinstance(entry.event, ev.CommandAnswered) for entry in entries):
@@ -209,7 +211,7 @@ def _closed_before(entries: Sequence[JournalEntry]) -> int:
                 if path != continued and (path or limit):  # as `apply`: another file is open now
                     limit = entry.seq
                 path = continued
-            case ev.FileEnd(path=ended) | ev.FileRestored(path=ended) if path in (None, ended):
+            case event if isinstance(event, _CLOSES_FILE) and path in (None, event.path):
                 limit, path = entry.seq + 1, None
             case event if isinstance(event, _CLOSES_ANY_FILE):
                 limit, path = entry.seq + 1, None
@@ -231,11 +233,26 @@ def _project(statement: Statement, state: ProjectState) -> None:
 
 
 def _files(statement: Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
-    contents = {
-        entry.event.path: entry.event.content
-        for entry in entries
-        if isinstance(entry.event, ev.FileEnd)
+    """Write or delete each file once, as the last of its events has it."""
+    events = [entry.event for entry in entries]
+    last = {
+        event.path: event.content if isinstance(event, ev.FileEnd) else None
+        for event in events
+        if isinstance(event, ev.FileEnd | ev.FileDeleted)
     }
+    contents = {path: content for path, content in last.items() if content is not None}
+    if contents:
+        _written(statement, contents, state)
+    if len(contents) < len(last):
+        (paths,) = statement.put([stored_text(path) for path in last if path not in contents])
+        statement.add(
+            "deleted",
+            "DELETE FROM generated_files AS old USING owner "
+            f"WHERE old.project_id = owner.project_id AND old.file_path = ANY({paths}::text[])",
+        )
+
+
+def _written(statement: Statement, contents: Mapping[str, str], state: ProjectState) -> None:
     infos = [state.files[path] for path in contents]
     ends = itertools.accumulate(info.size for info in infos)
     texts, starts, paths, sizes, hashes, indexes = statement.put(

@@ -36,6 +36,8 @@ class AbortReason(StrEnum):
 class Runner:
     """Carries out the open run, or else the first command of the queue, one at a time.
 
+    `max_files` is how many files one phase may list.
+
     `on_end` is awaited when a run has come to its end by itself, also by an error; not after
     `stop`, whose caller goes on.
     """
@@ -47,12 +49,14 @@ class Runner:
         load_files: LoadFiles,
         model: Model,
         deployment: Deployment,
+        max_files: int,
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
         self._journal = journal
         self._load_files = load_files
         self._model = model
         self._deployment = deployment
+        self._max_files = max_files
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
 
@@ -128,6 +132,7 @@ class Runner:
             deployment=self._deployment,
             load_files=self._load_files,
             settled=self._journal.settled,
+            max_files=self._max_files,
         )
         async with aclosing(pipeline.events()) as batches:
             async for batch in batches:

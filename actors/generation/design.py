@@ -8,7 +8,7 @@ from actors import events as ev
 from actors.errors import ModelStreamBroken, PlanInvalid, ServiceError
 from actors.events import Event, RunState
 from actors.generation.model import ModelFinished, ModelRequest, ModelText, ModelUsage
-from actors.generation.plan import parse_plan
+from actors.generation.plan import parse_plan, plan_rules
 from actors.generation.prompts import plan_request
 from actors.generation.work import Batches, Work, usage_event
 
@@ -22,12 +22,14 @@ async def design(work: Work) -> Batches:
         ev.StateChange(state=RunState.DESIGNING_PHASE),
         ev.PhaseDesigning(phase_number=number),
     )
+    earlier = [phase.plan for phase in work.state.phases]
+    rules = plan_rules(work.files, earlier, work.max_files)
     complaint: str | None = None
     for attempt in range(1, MAX_PLAN_TRIES + 1):
         request = plan_request(work.context(number, complaint=complaint))
         told: list[Event] = []
         try:
-            plan = parse_plan(await _ask(work, request, told))
+            plan = parse_plan(await _ask(work, request, told), rules)
         except ServiceError as error:
             is_over = attempt == MAX_PLAN_TRIES
             if is_over or not isinstance(error, PlanInvalid | ModelStreamBroken):

@@ -8,6 +8,8 @@ from typing import Literal
 
 from actors.errors import OutputInvalid
 
+#: placeholder: a line stands for text left out; patch_rejected: it does not fit; seam_mismatch: a
+#: file was not continued where its text ends; path_refused: a file here is a directory there.
 FaultKind = Literal["placeholder", "patch_rejected", "seam_mismatch", "path_refused"]
 
 _DEMANDS: dict[FaultKind, str] = {

@@ -51,7 +51,15 @@ async def implement(work: Work, phase: Phase) -> Batches:
         if calls.are_over and (missing := _missing(phase)):
             raise broken or undelivered(missing, review.faults)
         unfinished = _unfinished(work, phase)
-    yield [*told, *_restored(work)]
+    yield [*told, *_restored(work), *_deleted(work, phase)]
+
+
+def _deleted(work: Work, phase: Phase) -> list[Event]:
+    """Delete what the plan says, behind the last file: until then its text was of use."""
+    paths = [path for path in phase.plan.delete if path in work.files]
+    for path in paths:
+        del work.files[path]
+    return [ev.FileDeleted(path=path) for path in paths]
 
 
 @dataclass(slots=True)
@@ -80,7 +88,12 @@ async def _write_files(
             complaint=review.complaint(_missing(phase)),
         )
     )
-    writer = FileWriter(work.files, unfinished, planned=[file.path for file in phase.plan.files])
+    writer = FileWriter(
+        work.files,
+        unfinished,
+        planned=[file.path for file in phase.plan.files],
+        deleted=phase.plan.delete,
+    )
     reason = "error"
     broken: ModelStreamBroken | None = None
     try:

@@ -21,6 +21,7 @@ from actors.generation.deployment import Deployment
 from actors.generation.design import design
 from actors.generation.implement import implement
 from actors.generation.model import Model
+from actors.generation.plan import MAX_FILES_PER_PHASE
 from actors.generation.work import Batches, Work
 from actors.state import Phase, PhaseStatus, ProjectState
 
@@ -43,12 +44,18 @@ class Pipeline:
         deployment: Deployment,
         load_files: LoadFiles,
         settled: Settle,
+        max_files: int = MAX_FILES_PER_PHASE,
     ) -> None:
         """`settled` waits until all that was yielded is in the state, the last chunks included."""
         assert state.run is not None
         self._load_files = load_files
         self._work = Work(
-            state=state, run=state.run, model=model, deployment=deployment, settled=settled
+            state=state,
+            run=state.run,
+            model=model,
+            deployment=deployment,
+            settled=settled,
+            max_files=max_files,
         )
 
     async def events(self) -> Batches:
@@ -119,7 +126,7 @@ class Pipeline:
             started.container_id,
         ):
             yield (ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id),)
-        await deployment.write(self._work.files)
+        await deployment.write(self._work.files, state.deleted_paths)
 
     async def _deploy(self, phase: Phase) -> Batches:
         async with aclosing(self._synchronise()) as step:

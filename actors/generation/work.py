@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,9 +10,12 @@ from actors import events as ev
 from actors.events import Event
 from actors.generation.deployment import Deployment
 from actors.generation.model import Model, ModelRequest, ModelUsage
+from actors.generation.plan import MAX_FILES_PER_PHASE
 from actors.generation.prompts import PromptContext
 from actors.generation.seam import UnfinishedFile
 from actors.state import Phase, ProjectState, Run
+
+NONCE_BYTES = 4
 
 #: What a step yields: the events of one batch belong together, in one transaction.
 Batches = AsyncGenerator[Sequence[Event], None]
@@ -21,7 +25,8 @@ Batches = AsyncGenerator[Sequence[Event], None]
 class Work:
     """One run's work. `state` is the fold of all that was yielded, once `settled` has returned.
 
-    `files` holds the texts of all finished files by path.
+    `files` holds the texts of all finished files by path. `new_nonce` gives what makes a marker a
+    fresh one.
     """
 
     state: ProjectState
@@ -30,6 +35,8 @@ class Work:
     deployment: Deployment
     settled: Callable[[], Awaitable[None]]
     files: dict[str, str] = field(default_factory=dict)
+    max_files: int = MAX_FILES_PER_PHASE
+    new_nonce: Callable[[], str] = field(default=lambda: secrets.token_hex(NONCE_BYTES))
 
     def context(
         self,
@@ -53,6 +60,8 @@ class Work:
             finished=tuple(phase.finished) if phase else (),
             unfinished=unfinished,
             complaint=complaint,
+            max_files=self.max_files,
+            nonce=self.new_nonce(),
         )
 
 

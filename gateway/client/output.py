@@ -28,19 +28,36 @@ class OutputDirectory:
 
     def write(self, path: str, content: str) -> None:
         """Write one file, whole or not at all; a former one is replaced, a link not followed."""
-        if not is_safe_path(path):
-            raise CommandFailed("unsafe_path", f"The path {path!r} would leave {self.root}.")
-        target = self.root / path
+        target = self._target(path)
         try:
-            if not target.parent.resolve().is_relative_to(self.root):
-                raise CommandFailed(
-                    "unsafe_path", f"{target.parent} is a link that leaves {self.root}; remove it."
-                )
             target.parent.mkdir(parents=True, exist_ok=True)
             self._replace(target, content)
         except OSError as error:
             raise _unwritable(target, error) from error
         self.written.add(path)
+
+    def delete(self, path: str) -> None:
+        """Delete one file, if it is there."""
+        target = self._target(path)
+        try:
+            target.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        self.written.discard(path)
+
+    def _target(self, path: str) -> Path:
+        if not is_safe_path(path):
+            raise CommandFailed("unsafe_path", f"The path {path!r} would leave {self.root}.")
+        target = self.root / path
+        try:
+            is_inside = target.parent.resolve().is_relative_to(self.root)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        if not is_inside:
+            raise CommandFailed(
+                "unsafe_path", f"{target.parent} is a link that leaves {self.root}; remove it."
+            )
+        return target
 
     @staticmethod
     def _replace(target: Path, content: str) -> None:

@@ -77,6 +77,8 @@ class Story:
         apply(self._state, event, self._state.last_seq + 1)
         if isinstance(event, ev.FileEnd):
             self._texts[event.path] = event.content
+        if isinstance(event, ev.FileDeleted):
+            self._texts.pop(event.path, None)
         return event
 
     def revive(self, saved: ProjectState) -> None:
@@ -214,12 +216,14 @@ class Story:
         yield ev.PhaseDesigning(phase_number=len(self._state.phases) + 1)
         yield self._usage("plan")
         files = self._rng.sample(PATHS, self._rng.randint(1, 3))
+        others = [path for path in self._texts if path not in files]
         yield ev.PhaseDesigned(
             phase=PhasePlan(
                 name=self._text(),
                 description=self._text(),
                 files=tuple(PlannedFile(path=path, purpose=self._text()) for path in files),
                 is_last_phase=False,
+                delete=tuple(path for path in others if self._rarely(4)),
             )
         )
 
@@ -228,10 +232,14 @@ class Story:
         planned = [file.path for file in phase.plan.files]
         while missing := [path for path in planned if path not in phase.finished]:
             for path in missing:
-                if self._rarely(8):
-                    yield from self._file(self._rng.choice(PATHS))  # unplanned, or once more
+                if self._rarely(8):  # unplanned, or once more
+                    kept = [path for path in PATHS if path not in phase.plan.delete]
+                    yield from self._file(self._rng.choice(kept))
                 yield from self._file(path)
             yield self._usage("implement")
+        for path in phase.plan.delete:
+            if path in self._texts:
+                yield ev.FileDeleted(path=path)
         yield ev.FilesWritten(count=len(phase.finished))
 
     def _file(self, path: str) -> Iterator[Event]:
