@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS schema_version (
     version    integer NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
-INSERT INTO schema_version (version) VALUES (2)
+INSERT INTO schema_version (version) VALUES (3)
 ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, applied_at = now()
 WHERE schema_version.version < excluded.version;
 
@@ -20,7 +20,7 @@ CREATE SEQUENCE IF NOT EXISTS project_epochs;
 CREATE TABLE IF NOT EXISTS projects (
     id         text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_-]{1,64}$'),
     status     text NOT NULL DEFAULT 'idle'
-               CHECK (status IN ('idle', 'generating', 'complete', 'error')),
+               CHECK (status IN ('idle', 'generating', 'paused', 'complete', 'error')),
     title      text NOT NULL DEFAULT '',            -- the first description's beginning
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()   -- of the last change of run, queue or state
@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS agent_states (
     trimmed_seq          bigint NOT NULL DEFAULT 0, -- the journal begins after this number
     run                  jsonb,                     -- the open run
     problem              jsonb,                     -- why the last run ended early
+    problems             jsonb NOT NULL DEFAULT '[]', -- open ones: texts for the next plan
+    usage                jsonb,                     -- totals of all model calls
     is_clean             boolean NOT NULL DEFAULT true, -- the last owner passivated in order
     updated_at           timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
@@ -100,11 +102,40 @@ CREATE TABLE IF NOT EXISTS usage (
     model             text NOT NULL,
     prompt_tokens     bigint NOT NULL,
     completion_tokens bigint NOT NULL,
-    cost_usd          double precision,             -- NULL where the server does not say
+    cost_usd          double precision,             -- NULL where nobody knows
+    estimated         boolean NOT NULL DEFAULT false, -- the server did not tell the tokens
     created_at        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (project_id, seq)
+);
+
+-- Of all projects, deleted ones included, by the day (UTC) of a call's end.
+CREATE TABLE IF NOT EXISTS daily_usage (
+    day               date PRIMARY KEY,
+    calls             bigint NOT NULL,
+    prompt_tokens     bigint NOT NULL,
+    completion_tokens bigint NOT NULL,
+    cost_usd          double precision NOT NULL,
+    estimated_calls   bigint NOT NULL
+);
+
+-- What the model call of a project that is under way can cost at most; only where a cap is set.
+CREATE TABLE IF NOT EXISTS reservations (
+    project_id text PRIMARY KEY REFERENCES projects ON DELETE CASCADE,
+    cost_usd   double precision NOT NULL,
+    made_at    timestamptz NOT NULL DEFAULT now()
 );
 
 -- What a database of an earlier version lacks.
 
 ALTER TABLE agent_states ADD COLUMN IF NOT EXISTS trimmed_seq bigint NOT NULL DEFAULT 0; -- 2
+ALTER TABLE agent_states ADD COLUMN IF NOT EXISTS problems jsonb NOT NULL DEFAULT '[]'; -- 3
+ALTER TABLE agent_states ADD COLUMN IF NOT EXISTS usage jsonb;
+ALTER TABLE usage ADD COLUMN IF NOT EXISTS estimated boolean NOT NULL DEFAULT false;
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'projects_status_check'
+                      AND pg_get_constraintdef(oid) LIKE '%paused%') THEN
+        ALTER TABLE projects DROP CONSTRAINT projects_status_check;
+        ALTER TABLE projects ADD CONSTRAINT projects_status_check
+              CHECK (status IN ('idle', 'generating', 'paused', 'complete', 'error'));
+    END IF;
+END $$;

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 from actors import events as ev
 from actors import messages as m
@@ -26,48 +24,22 @@ from actors.errors import (
 )
 from actors.events import RunState
 from actors.feed import Feed
+from actors.generation.budget import Budget
 from actors.generation.deployment import Deployment
-from actors.generation.model import Model
 from actors.journal import Journal
+from actors.office import Office, Tools
 from actors.outage import Patience
 from actors.paths import preview_url
 from actors.preview import Preview
 from actors.runner import AbortReason, Runner
-from actors.sandbox.base import LogSink, Sandbox
 from actors.service_log import last_records
 from actors.settings import Settings
 from actors.state import ProjectState
-from actors.store import Store
 from actors.turns import Turns
 
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 3.0  # for each call that saves, when the service stops while PostgreSQL is away
-
-
-class Office(Protocol):
-    """The agent's way out, in the order of the calls."""
-
-    def tell_supervisor(self, message: m.Message) -> None: ...
-
-    def answer(self, request: m.Request, answer: m.Answer) -> None: ...
-
-    def leave(self) -> None:
-        """End the process once everything said so far is sent."""
-        ...
-
-    def crash(self) -> None:
-        """End the process at once: what it has in memory is of no use; a successor will come."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """The adapters that an agent works with."""
-
-    store: Store
-    model: Model
-    make_sandbox: Callable[[LogSink], Sandbox]
 
 
 class ProjectAgent:
@@ -127,8 +99,14 @@ class ProjectAgent:
             journal=self._journal,
             load_files=self._load_files,
             model=self._model,
+            budget=Budget(
+                run_usd=self._settings.max_cost_usd,
+                day_usd=self._settings.max_daily_cost_usd,
+                reserve=self._reserve,
+            ),
             deployment=self._deployment,
             max_files=self._settings.max_files_per_phase,
+            max_repairs=self._settings.max_repairs,
             on_end=self._run_ended,
         )
         self._preview = Preview(
@@ -148,12 +126,18 @@ class ProjectAgent:
             self._journal.skip_unsaved_numbers()
         if crash_report is not None:
             await self._give_up(crash_report)
+        await self._runner.look_at_caps()
         self._started.set()
         await self._settle()
 
     async def _load_files(self, paths: Sequence[str] | None = None) -> dict[str, str]:
         return await self._patience.until_done(
             lambda: self._store.file_contents(self._project_id, paths)
+        )
+
+    async def _reserve(self, cost_usd: float, day_usd: float) -> bool:
+        return await self._patience.until_done(
+            lambda: self._store.reserve(self._project_id, self._epoch, cost_usd, day_usd)
         )
 
     def _storage_away(self, message: str) -> None:
@@ -253,7 +237,11 @@ class ProjectAgent:
                 self._office.answer(message, await self._commands.generate(message))
             case m.CancelGeneration():
                 self._office.answer(message, await self._commands.cancel(message))
+            case m.ReportProblem():
+                self._office.answer(message, await self._commands.report(message))
             case m.ReviveProject():
+                assert self._runner is not None
+                await self._runner.look_at_caps()
                 self._office.answer(message, self._info(message))
             case m.OpenPreview():
                 await self._open_preview(message)
@@ -292,12 +280,9 @@ class ProjectAgent:
     # --- the run ---------------------------------------------------------------------------------
 
     @property
-    def _has_work(self) -> bool:
-        return self._state.run is not None or bool(self._state.queue)
-
-    @property
     def _is_idle(self) -> bool:
-        return not self._has_work and not self._preview.is_opening
+        assert self._runner is not None
+        return not self._runner.has_work and not self._preview.is_opening
 
     async def _settle(self) -> None:
         """Ask for a place for the next run, or rest: say so, and soon let go of the database."""
@@ -305,7 +290,7 @@ class ProjectAgent:
         if self._runner.is_active or self._has_left:
             return
         self._tell_idle()
-        if self._has_work:
+        if self._runner.has_work:
             self._office.tell_supervisor(m.RunWanted(project_id=self._project_id))
         elif self._is_idle:
             self._store.rest()
@@ -315,7 +300,7 @@ class ProjectAgent:
 
     def _start_run(self) -> None:
         assert self._runner is not None
-        if self._has_work and not self._runner.is_active:
+        if self._runner.has_work and not self._runner.is_active:
             self._runner.start()
         else:
             self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))

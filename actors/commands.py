@@ -25,6 +25,7 @@ from actors.state import Command
 from actors.store import Store, StoredAnswer
 
 MAX_DESCRIPTION_CHARS = 20_000
+MODES = ("queue", "steer", "replace")
 
 #: Stop the run; `also` is recorded with its end. Returns whether there was one, see `Runner.stop`.
 StopRun = Callable[..., Awaitable[bool]]
@@ -47,7 +48,7 @@ class Commands:
         self._stop_run = stop_run
 
     async def generate(self, request: m.StartGeneration) -> m.Accepted:
-        """Queue a command; it is durable once this returns."""
+        """Queue a command, or have it steer the open run; it is durable once this returns."""
         command_id = request.command_id or uuid.uuid4().hex
         known = await self._answer_to(command_id, "generate")
         if known is not None:
@@ -55,9 +56,18 @@ class Commands:
         description = request.description.strip()
         if not 1 <= len(description) <= MAX_DESCRIPTION_CHARS:
             raise InvalidDescription()
-        if request.mode not in ("queue", "replace"):
-            raise InvalidInput("mode must be queue or replace.")
+        if request.mode not in MODES:
+            raise InvalidInput(f"mode must be one of {', '.join(MODES)}.")
         state = self._journal.state
+        if request.mode == "steer" and state.run is not None:
+            steered = ev.RunSteered(
+                id=command_id,
+                description=description,
+                model=request.model or state.run.command.model,
+                max_phases=request.max_phases or self._settings.max_phases,
+            )
+            if seq := await self._journal.record_if(lambda: state.run is not None, steered):
+                return _accepted(request, command_id, 0, seq)
         if len(state.queue) >= self._settings.max_queue:
             raise ProjectBusy(
                 f"{len(state.queue)} commands wait already; wait for a run to end or cancel one."
@@ -88,6 +98,12 @@ class Commands:
             raise error_from_code(known.code, "")
         if known is None:
             await self._cancel(command_id, request.target)
+        return m.Done(request_id=request.request_id)
+
+    async def report(self, request: m.ReportProblem) -> m.Done:
+        """Keep a problem of the running app for the next plan, unless it is known."""
+        if request.message not in self._journal.state.problems:
+            await self._journal.record(ev.ProblemReported(message=request.message))
         return m.Done(request_id=request.request_id)
 
     async def _cancel(self, command_id: str, target: str | None) -> None:

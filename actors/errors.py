@@ -18,6 +18,8 @@
     |   |-- ModelUnavailable        5xx, connection refused, timeouts
     |   |-- ModelStreamBroken       cut or stalled after the first byte, error chunk
     |   `-- ModelRefused            content filter, no usable answer
+    |-- BudgetExceeded              a cap on cost: the run waits
+    |-- PriceUnknown                a cap on cost cannot be kept
     |-- PlanInvalid                 the model's plan breaks a rule
     |-- OutputInvalid               the model's files break a rule (none, too large)
     |-- ContextTooSmall             the request and the files do not fit the model's context
@@ -163,6 +165,22 @@ class ModelRefused(ModelError):
     """The model refused to answer; change the description and generate again."""
 
     code = "model_refused"
+
+
+class BudgetExceeded(ServiceError):
+    """The next model call could pass a cap on cost."""
+
+    code = "budget_exceeded"
+
+    def __init__(self, message: str = "", *, needed_usd: float = 0.0) -> None:
+        super().__init__(message)
+        self.needed_usd = needed_usd
+
+
+class PriceUnknown(ServiceError):
+    """The model's price is not known, so no cap on cost can be kept; set CODEGEN_PRICES."""
+
+    code = "price_unknown"
 
 
 class PlanInvalid(ServiceError):

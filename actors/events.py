@@ -1,8 +1,6 @@
-"""The event vocabulary and its codec: what happens to a project, in the wire's own words.
+"""The event vocabulary: what happens to a project, in the wire's own words.
 
-An event is a frozen dataclass. `encode` gives the text of the frame that every viewer sees,
-`{"type":..., "data":{...}, "seq":n}` with camelCase inside `data`; `decode_data` is its inverse.
-The same JSON is journalled, so a replay sends what was sent live.
+An event is a frozen dataclass; `codec.py` turns it into JSON and back.
 
 A *barrier* event is durable in PostgreSQL before any viewer sees it; the others follow within
 250 ms (`actors/journal.py`).
@@ -10,13 +8,9 @@ A *barrier* event is durable in PostgreSQL before any viewer sees it; the others
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
-
-import orjson
+from typing import ClassVar
 
 
 class RunState(StrEnum):
@@ -27,6 +21,7 @@ class RunState(StrEnum):
     IMPLEMENTING_PHASE = "implementing_phase"
     INSTALLING_DEPS = "installing_deps"
     STARTING_SERVER = "starting_server"
+    PAUSED = "paused"
     COMPLETE = "complete"
     ERROR = "error"
 
@@ -76,10 +71,12 @@ class PhaseDesigning(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDesigned(Event):
-    """The plan of the phase."""
+    """The plan of the phase; it knows so many of the project's `wishes` and open `problems`."""
 
     type = "phase_designed"
     phase: PhasePlan
+    wishes: int = 0
+    problems: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +118,7 @@ class FileRestored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileDeleted(Event):
-    """A finished file is gone, as the phase's plan asked for."""
+    """A finished file, never the open one, is gone, as the phase's plan asked for."""
 
     type = "file_deleted"
     path: str
@@ -156,6 +153,32 @@ class PhaseCompleted(Event):
 
     type = "phase_completed"
     phase_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseFailed(Event):
+    """The app does not install or start with this phase; the next phase is to repair it."""
+
+    type = "phase_failed"
+    phase_number: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseCut(Event):
+    """The phase ends with the files that are finished: the run was steered elsewhere."""
+
+    type = "phase_cut"
+    phase_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemReported(Event):
+    """The running app has an error; the next plan is to mend it."""
+
+    type = "problem_reported"
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +246,33 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunSteered(Event):
+    """The generate command `id` changed what the open run is to do; it is planned anew.
+
+    The run may take `max_phases` more phases than it has completed.
+    """
+
+    type = "run_steered"
+    id: str
+    description: str
+    model: str
+    max_phases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(Event):
+    """The open run waits: the next model call could cost `needed_usd`, which a cap does not allow.
+
+    It goes on, with run_resumed, once the cap allows it: raised, or on another day.
+    """
+
+    type = "run_paused"
+    code: str
+    message: str
+    needed_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(Event):
     """An open run goes on after its actor, or the service, ended without finishing it.
 
@@ -266,8 +316,7 @@ class SandboxLog(Event):
 class ModelWarning(Event):
     """The model's output broke a rule and was mended.
 
-    `kind` as in the SCOF parser or of a `generation.faults.Fault`; install_command, missing_files;
-    or the code of the error that broke a call off.
+    `kind`: see the SCOF parser and `generation/faults.py`; install_command, missing_files, a code.
     """
 
     type = "model_warning"
@@ -277,11 +326,23 @@ class ModelWarning(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage(Event):
-    """Tokens and cost of one model call; `purpose` is plan or implement.
+class ModelCall(Event):
+    """A model is about to be asked; a usage follows, also where the call is broken off.
 
-    They are the server's, or `estimated` where it did not tell: it does so at an answer's end.
+    `prompt_tokens` is estimated. The prices are in USD per token, None where nobody knows them.
     """
+
+    type = "model_call"
+    purpose: str
+    model: str
+    prompt_tokens: int
+    prompt_usd: float | None
+    completion_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage(Event):
+    """Tokens and cost of one model call, `estimated` where the server did not tell at its end."""
 
     type = "usage"
     purpose: str
@@ -314,90 +375,24 @@ EVENT_TYPES: dict[str, type[Event]] = {
         DepsInstalled,
         ServerStarted,
         PhaseCompleted,
+        PhaseFailed,
+        PhaseCut,
+        ProblemReported,
         GenerationComplete,
         ErrorRaised,
         CommandQueued,
         CommandDropped,
         CommandAnswered,
         RunStarted,
+        RunSteered,
+        RunPaused,
         RunResumed,
         GenerationCancelled,
         SandboxStarted,
         SandboxLog,
         ModelWarning,
+        ModelCall,
         Usage,
         Hibernated,
     )
 }
-
-
-def camel(name: str) -> str:
-    """Turn a field's name into the wire's: `phase_number` -> `phaseNumber`."""
-    head, *rest = name.split("_")
-    return head + "".join(word.title() for word in rest)
-
-
-#: class -> ((attribute, wire name), ...), made once: encoding is on the hot path.
-_FIELDS: dict[type, tuple[tuple[str, str], ...]] = {
-    cls: tuple((field.name, camel(field.name)) for field in dataclasses.fields(cls))
-    for cls in (*EVENT_TYPES.values(), PhasePlan, PlannedFile)
-}
-
-#: Members that events of earlier versions lack.
-_DEFAULTED: dict[type, frozenset[str]] = {
-    cls: frozenset(
-        field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING
-    )
-    for cls in _FIELDS
-}
-
-
-def _plain(value: Any) -> Any:
-    """Give orjson something it knows: our nested dataclasses with camelCase names."""
-    return {wire: getattr(value, name) for name, wire in _FIELDS[type(value)]}
-
-
-def encode_data(event: Event) -> bytes:
-    """Return the JSON of an event's `data`, as it is journalled."""
-    return orjson.dumps(_plain(event), default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
-
-
-def frame(type_: str, data: bytes, seq: int) -> bytes:
-    """Join an event's type, its encoded data and its number into a frame; one line, no LF."""
-    return b'{"type":"%b","data":%b,"seq":%d}' % (type_.encode(), data, seq)
-
-
-def plan_from_data(data: Mapping[str, Any]) -> PhasePlan:
-    """Build a `PhasePlan` from its wire form."""
-    return PhasePlan(
-        name=data["name"],
-        description=data["description"],
-        files=tuple(PlannedFile(path=f["path"], purpose=f["purpose"]) for f in data["files"]),
-        is_last_phase=data["isLastPhase"],
-        delete=tuple(data.get("delete", ())),
-    )
-
-
-_CONVERT: dict[tuple[type[Event], str], Callable[[Any], Any]] = {
-    (StateChange, "state"): RunState,
-    (PhaseDesigned, "phase"): plan_from_data,
-    (GenerationComplete, "files"): tuple,
-}
-
-
-def decode_data(type_: str, data: Mapping[str, Any]) -> Event:
-    """Build the event from its type and its decoded `data`; what older ones lack has its default.
-
-    Raises KeyError for an unknown type or a missing member, ValueError for an unknown state.
-    """
-    cls = EVENT_TYPES[type_]
-    values = {
-        name: _CONVERT.get((cls, name), _same)(data[wire])
-        for name, wire in _FIELDS[cls]
-        if wire in data or name not in _DEFAULTED[cls]
-    }
-    return cls(**values)
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -16,8 +16,9 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from actors.codec import encode_data, frame
 from actors.errors import Fenced, StorageUnavailable
-from actors.events import Event, FileChunk, SandboxLog, encode_data, frame
+from actors.events import Event, FileChunk, SandboxLog
 from actors.feed import Feed
 from actors.outage import Patience
 from actors.state import ProjectState, apply
@@ -102,6 +103,10 @@ class Journal:
         # already, so they are committed and published whatever becomes of the caller.
         return await asyncio.shield(self._keep(self._record_barrier(events)))
 
+    async def record_if(self, condition: Callable[[], bool], *events: Event) -> int:
+        """Record barrier events if, at their turn, the state fulfils a condition; 0 where not."""
+        return await asyncio.shield(self._keep(self._record_barrier(events, condition)))
+
     async def settled(self) -> None:
         """Wait until every barrier that was begun is durable, and every event is in the state."""
         async with self._lock:
@@ -114,10 +119,14 @@ class Journal:
             or len(self._unwritten) > MAX_UNWRITTEN_EVENTS
         )
 
-    async def _record_barrier(self, events: Sequence[Event]) -> int:
+    async def _record_barrier(
+        self, events: Sequence[Event], condition: Callable[[], bool] = lambda: True
+    ) -> int:
         encoded = [(event, encode_data(event)) for event in events]  # may fail: before all else
         async with self._lock:
             self._flush()
+            if not condition():
+                return 0
             self._is_committing_barrier = True
             try:
                 entries = [self._number(event, data) for event, data in encoded]

@@ -59,6 +59,13 @@ class CancelGeneration(ProjectRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportProblem(ProjectRequest):
+    """Keep an error of the running app for the next plan; answered by `Done`, or by `Failed`."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReviveProject(ProjectRequest):
     """Get or create the project's actor; it resumes an open run. Answered by `ProjectInfo`."""
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from actors import messages as m
 from actors.actor import ActorExitRequest, BaseActor, WatchMessage, handles
-from actors.agent import ProjectAgent, Tools
+from actors.agent import ProjectAgent
 from actors.bridge import Bridge
 from actors.generation.choose import make_model
+from actors.office import Tools
 from actors.sandbox.choose import SandboxKind, make_sandbox
 from actors.settings import Settings
 from actors.store import Store
@@ -70,6 +71,7 @@ class ProjectActor(BaseActor):
     @handles(
         m.StartGeneration,
         m.CancelGeneration,
+        m.ReportProblem,
         m.ReviveProject,
         m.OpenPreview,
         m.PassivateProject,

@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from actors import events as ev
+from actors.codec import JournalEntry
+from actors.command_rows import add_answers, add_commands
 from actors.records import (
-    payload_record,
     phase_record,
     problem_record,
     run_record,
     stored_text,
     to_column,
+    totals_record,
 )
-from actors.state import Command, ProjectState
+from actors.state import ProjectState
 from actors.statement import Statement
+from actors.usage_rows import add_usage
 
 #: Newest sandbox_log rows that are kept of a project; trimmed with the journal.
 KEPT_SANDBOX_LOG_ROWS = 500
@@ -34,7 +36,7 @@ MAX_TITLE_CHARS = 200
 
 _LOAD = """
 SELECT current_state, current_phase_index, phases, sandbox_kind, sandbox_container_id,
-       preview_url, run, problem, epoch, last_seq,
+       preview_url, run, problem, problems, usage, epoch, last_seq,
        {files} AS files,
        coalesce((SELECT json_agg(json_build_object('id', command_id, 'status', status,
                                                    'payload', payload) ORDER BY position)
@@ -55,20 +57,17 @@ LOAD = _LOAD.format(files=_FILES)
 LOAD_OWNED = _LOAD.format(files="'[]'")
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """A numbered event with its encoded `data`, made once for the journal and the viewers."""
-
-    seq: int
-    event: ev.Event
-    data: bytes
-
-
 #: Kinds of events by what they change beside the journal.
-_KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Usage, ev.Hibernated)
+_KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Hibernated)
 _CHANGES_FILES = (ev.FileEnd, ev.FileDeleted)
-_CHANGES_PHASES = (ev.PhaseDesigned, *_CHANGES_FILES, ev.FilesWritten, ev.PhaseCompleted)
-_CLOSES_FILE = (*_CHANGES_FILES, ev.FileRestored)
+_CHANGES_PHASES = (
+    *_CHANGES_FILES,
+    ev.PhaseDesigned,
+    ev.FilesWritten,
+    ev.PhaseCompleted,
+    ev.PhaseFailed,
+    ev.PhaseCut,
+)
 _ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
 _CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
 _TRIMS_JOURNAL = (*_ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
@@ -77,8 +76,12 @@ _CHANGES_PROJECT = (
     ev.CommandQueued,
     ev.CommandDropped,
     ev.RunStarted,
+    ev.RunPaused,
+    ev.RunResumed,
     *_ENDS_RUN,
 )
+#: A reservation belongs to the model call under way: after these there is none.
+_RELEASES = (ev.Usage, ev.RunPaused, ev.RunResumed, *_ENDS_RUN)
 
 
 def batch(
@@ -103,11 +106,16 @@ def batch(
         _project(statement, state)
     if any(isinstance(entry.event, _CHANGES_FILES) for entry in entries):
         _files(statement, entries, state)
-    _commands(statement, entries)
+    add_commands(statement, entries)
     if any(isinstance(entry.event, ev.CommandAnswered) for entry in entries):
-        _answered(statement, entries)
+        add_answers(statement, entries)
     if any(isinstance(entry.event, ev.Usage) for entry in entries):
-        _usage(statement, entries)
+        add_usage(statement, entries)
+    if any(isinstance(entry.event, _RELEASES) for entry in entries):
+        statement.add(
+            "released",
+            "DELETE FROM reservations USING owner WHERE reservations.project_id = owner.project_id",
+        )
     return statement.sql, statement.arguments
 
 
@@ -131,6 +139,8 @@ def _guard(
                 to_column(problem_record(state.problem)) if state.problem else None,
                 "jsonb",
             ),
+            "problems": (to_column(state.problems), "jsonb"),
+            "usage": (to_column(totals_record(state.totals)), "jsonb"),
         }
     if any(isinstance(entry.event, _CHANGES_PHASES) for entry in entries):
         phases = [phase_record(phase) for phase in state.phases]
@@ -211,7 +221,7 @@ def _closed_before(entries: Sequence[JournalEntry]) -> int:
                 if path != continued and (path or limit):  # as `apply`: another file is open now
                     limit = entry.seq
                 path = continued
-            case event if isinstance(event, _CLOSES_FILE) and path in (None, event.path):
+            case ev.FileEnd(path=ended) | ev.FileRestored(path=ended) if path in (None, ended):
                 limit, path = entry.seq + 1, None
             case event if isinstance(event, _CLOSES_ANY_FILE):
                 limit, path = entry.seq + 1, None
@@ -275,125 +285,4 @@ def _written(statement: Statement, contents: Mapping[str, str], state: ProjectSt
         "ON CONFLICT (project_id, file_path) DO UPDATE SET content = excluded.content, "
         "size = excluded.size, sha256 = excluded.sha256, phase_index = excluded.phase_index, "
         "updated_at = now()",
-    )
-
-
-@dataclass(slots=True)
-class _CommandRow:
-    command: Command
-    status: str
-    position: int
-    answer: str | None = None
-
-
-def _commands(statement: Statement, entries: Sequence[JournalEntry]) -> None:
-    """Write each command once: what one statement does to a row twice is undefined in SQL."""
-    rows: dict[str, _CommandRow] = {}
-    dropped: list[str] = []
-    is_run_ended = False
-    for seq, event in ((entry.seq, entry.event) for entry in entries):
-        match event:
-            case ev.CommandQueued():
-                answer = to_column({"place": event.place, "seq": seq})
-                position = seq if event.place else -seq  # as `apply`: to the end, or to the head
-                rows[event.id] = _CommandRow(_command(event), "queued", position, answer)
-            case ev.RunStarted():
-                queued = rows.get(event.id)
-                rows[event.id] = _CommandRow(
-                    _command(event), "running", seq, queued.answer if queued else None
-                )
-            case ev.CommandDropped():
-                if event.id in rows:
-                    rows[event.id].status = "dropped"
-                else:
-                    dropped.append(event.id)
-            case _ if isinstance(event, _ENDS_RUN):
-                is_run_ended = True
-                for row in rows.values():
-                    row.status = "done" if row.status == "running" else row.status
-            case _:
-                pass
-    if rows:
-        _upsert_commands(statement, rows)
-    if dropped or is_run_ended:
-        ids, touched = statement.put(
-            [stored_text(id_) for id_ in dropped], [stored_text(id_) for id_ in rows]
-        )
-        ended = "OR commands.status = 'running'" if is_run_ended else ""
-        statement.add(
-            "settled",
-            "UPDATE commands SET status = "
-            f"CASE WHEN command_id = ANY({ids}::text[]) THEN 'dropped' ELSE 'done' END "
-            "FROM owner WHERE commands.project_id = owner.project_id "
-            f"AND (command_id = ANY({ids}::text[]) {ended}) "
-            f"AND command_id <> ALL({touched}::text[])",
-        )
-
-
-def _command(event: ev.CommandQueued | ev.RunStarted) -> Command:
-    return Command(
-        id=event.id, description=event.description, model=event.model, max_phases=event.max_phases
-    )
-
-
-def _upsert_commands(statement: Statement, rows: dict[str, _CommandRow]) -> None:
-    ids, payloads, statuses, answers, positions = statement.put(
-        [stored_text(id_) for id_ in rows],
-        [to_column(payload_record(row.command)) for row in rows.values()],
-        [row.status for row in rows.values()],
-        [row.answer for row in rows.values()],
-        [row.position for row in rows.values()],
-    )
-    statement.add(
-        "commanded",
-        "INSERT INTO commands AS old "
-        "(project_id, command_id, payload, status, answer, position) "
-        "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({ids}::text[], {payloads}::text[]::jsonb[], {statuses}::text[], "
-        f"{answers}::text[]::jsonb[], {positions}::text[]::bigint[]) "
-        "AS new (command_id, payload, status, answer, position) "
-        "ON CONFLICT (project_id, command_id) DO UPDATE SET payload = excluded.payload, "
-        "status = excluded.status, position = excluded.position, "
-        "answer = coalesce(excluded.answer, old.answer)",
-    )
-
-
-def _answered(statement: Statement, entries: Sequence[JournalEntry]) -> None:
-    rows = [
-        (entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.CommandAnswered)
-    ]
-    ids, kinds, answers, seqs = statement.put(
-        [stored_text(event.id) for _, event in rows],
-        [event.kind for _, event in rows],
-        [to_column({"seq": seq, "code": event.code}) for seq, event in rows],
-        [seq for seq, _ in rows],
-    )
-    statement.add(
-        "answered",
-        "INSERT INTO commands (project_id, command_id, kind, payload, status, answer, position) "
-        "SELECT owner.project_id, new.id, new.kind, '{}', 'done', new.answer, new.position "
-        f"FROM owner, unnest({ids}::text[], {kinds}::text[], {answers}::text[]::jsonb[], "
-        f"{seqs}::text[]::bigint[]) AS new (id, kind, answer, position) ON CONFLICT DO NOTHING",
-    )
-
-
-def _usage(statement: Statement, entries: Sequence[JournalEntry]) -> None:
-    rows = [(entry.seq, entry.event) for entry in entries if isinstance(entry.event, ev.Usage)]
-    seqs, purposes, models, prompts, completions, costs = statement.put(
-        [seq for seq, _ in rows],
-        [stored_text(event.purpose) for _, event in rows],
-        [stored_text(event.model) for _, event in rows],
-        [event.prompt_tokens for _, event in rows],
-        [event.completion_tokens for _, event in rows],
-        [event.cost_usd for _, event in rows],
-    )
-    statement.add(
-        "used",
-        "INSERT INTO usage "
-        "(project_id, seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
-        "SELECT owner.project_id, new.* FROM owner, "
-        f"unnest({seqs}::text[]::bigint[], {purposes}::text[], {models}::text[], "
-        f"{prompts}::text[]::bigint[], {completions}::text[]::bigint[], {costs}::text[]::float8[]) "
-        "AS new (seq, purpose, model, prompt_tokens, completion_tokens, cost_usd) "
-        "ON CONFLICT DO NOTHING",
     )

@@ -30,7 +30,7 @@ from actors.errors import CursorTooOld, InvalidInput, StorageUnavailable
 from actors.outage import Outage
 from actors.projections import LOAD
 from actors.records import read_text, state_from_row, stored_text
-from actors.state import FileInfo, ProjectState
+from actors.state import FileInfo, ProjectState, Totals
 
 MAX_CONNECTIONS = 8
 #: Deadline of one answer, connecting included: who asks here can be told to try again.
@@ -80,6 +80,11 @@ _OPEN_PROJECTS = """
 SELECT project_id FROM agent_states
  WHERE run IS NOT NULL OR (sandbox_container_id IS NOT NULL AND NOT is_clean)
 UNION SELECT project_id FROM commands WHERE status = 'queued' ORDER BY 1
+"""
+_USAGE = """
+SELECT day::text, calls, prompt_tokens, completion_tokens, cost_usd, estimated_calls
+  FROM daily_usage
+ WHERE day > (now() AT TIME ZONE 'UTC')::date - $1::integer ORDER BY day DESC
 """
 _COUNTS = "SELECT current_state, count(*) AS count FROM agent_states GROUP BY 1"
 
@@ -206,6 +211,14 @@ class Reader:
     async def counts(self) -> dict[str, int]:
         """Return how many projects are in each state; states without one are absent."""
         return {row["current_state"]: row["count"] for row in await self._rows(_COUNTS)}
+
+    async def usage(self, days: int) -> dict[str, Totals]:
+        """Return what model calls consumed on each of the last days (UTC), the newest first.
+
+        Keys are ISO dates; a day without a call is absent.
+        """
+        rows = [dict(row) for row in await self._rows(_USAGE, days)]
+        return {row.pop("day"): Totals(**row) for row in rows}
 
     async def ping(self) -> float:
         """Return the seconds that the database takes to answer."""

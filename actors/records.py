@@ -7,22 +7,28 @@ a browser. PostgreSQL's text and jsonb have no U+0000, which a model's or a tool
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
-from actors.events import RunState, plan_from_data
+from actors.codec import camel, plan_from_data
+from actors.events import ModelCall, RunState
 from actors.state import (
     Command,
     FileInfo,
     OpenFile,
+    Pause,
     Phase,
     PhaseStatus,
     Problem,
     ProjectState,
     Run,
+    Totals,
 )
+
+_T = TypeVar("_T")
 
 _ESCAPE = "\ue000"  # a private-use character: escaping is rare and the rest stays readable
 
@@ -112,13 +118,55 @@ def command_from_record(record: Mapping[str, Any]) -> Command:
 
 
 def run_record(run: Run) -> dict[str, Any]:
-    """{id, description, model, maxPhases, firstPhase}."""
-    return {**command_record(run.command), "firstPhase": run.first_phase}
+    """{id, description, model, maxPhases, firstPhase, usage, repairs, isSteered, pause, call}."""
+    return {
+        **command_record(run.command),
+        "firstPhase": run.first_phase,
+        "usage": totals_record(run.totals),
+        "repairs": run.repairs,
+        "isSteered": run.is_steered,
+        "pause": _plain(run.pause),
+        "call": _plain(run.call),
+    }
 
 
 def run_from_record(record: Mapping[str, Any]) -> Run:
     """Return what was given to `run_record`."""
-    return Run(command=command_from_record(record), first_phase=record["firstPhase"])
+    return Run(
+        command=command_from_record(record),
+        first_phase=record["firstPhase"],
+        totals=totals_from_record(record.get("usage")),  # the members from here on are of version 3
+        repairs=record.get("repairs", 0),
+        is_steered=record.get("isSteered", False),
+        pause=_built(Pause, record.get("pause")),
+        call=_built(ModelCall, record.get("call")),
+    )
+
+
+def totals_record(totals: Totals) -> dict[str, Any]:
+    """{calls, promptTokens, completionTokens, costUsd, estimatedCalls}."""
+    record = _plain(totals)
+    assert record is not None
+    return record
+
+
+def totals_from_record(record: Mapping[str, Any] | None) -> Totals:
+    """Return what was given to `totals_record`; no record, no calls."""
+    return _built(Totals, record) or Totals()
+
+
+def _plain(value: Pause | ModelCall | Totals | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    return {camel(item.name): getattr(value, item.name) for item in dataclasses.fields(value)}
+
+
+def _built(cls: type[_T], record: Mapping[str, Any] | None) -> _T | None:
+    """Return what was given to `_plain`."""
+    if record is None:
+        return None
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return cls(**{item.name: record[camel(item.name)] for item in fields})
 
 
 def problem_record(problem: Problem) -> dict[str, Any]:
@@ -154,6 +202,8 @@ def state_from_row(project_id: str, row: Mapping[str, Any]) -> ProjectState:
         sandbox_kind=row["sandbox_kind"],
         sandbox_container_id=row["sandbox_container_id"],
         descriptions=[command.description for status, command in commands if status != "queued"],
+        problems=from_column(row["problems"]),
+        totals=totals_from_record(from_column(row["usage"])),
         designing=0 if index is None else index + 1,
         last_seq=row["last_seq"],
     )

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from actors import events as ev
-from actors.events import Event, RunState, encode_data
-from actors.projections import JournalEntry, batch
+from actors.codec import JournalEntry, encode_data
+from actors.events import Event, RunState
+from actors.projections import batch
 from actors.state import ProjectState, apply
 
 NO_PROJECT = ""

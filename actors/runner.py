@@ -10,9 +10,11 @@ from contextlib import aclosing
 from enum import StrEnum
 
 from actors import events as ev
-from actors.errors import Fenced, ServiceError, StorageUnavailable
+from actors.errors import BudgetExceeded, Fenced, ServiceError, StorageUnavailable
 from actors.events import RunState
+from actors.generation.budget import Budget
 from actors.generation.deployment import Deployment
+from actors.generation.meter import Meter, usage_of_lost_call
 from actors.generation.model import Model
 from actors.generation.pipeline import Pipeline
 from actors.journal import Journal
@@ -48,24 +50,46 @@ class Runner:
         journal: Journal,
         load_files: LoadFiles,
         model: Model,
+        budget: Budget,
         deployment: Deployment,
         max_files: int,
+        max_repairs: int,
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
         self._journal = journal
         self._load_files = load_files
-        self._model = model
+        self._budget = budget
+        self._meter = Meter(model, budget)
         self._deployment = deployment
         self._max_files = max_files
+        self._max_repairs = max_repairs
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
+        self._is_pause_over = False
 
     @property
     def is_active(self) -> bool:
         return self._task is not None
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a run to go on with, or to begin; a paused one waits for its cap."""
+        state = self._journal.state
+        if state.run is None:
+            return bool(state.queue)
+        return state.run.pause is None or self._is_pause_over
+
+    async def look_at_caps(self) -> None:
+        """Find out whether the run that is paused may go on."""
+        run = self._journal.state.run
+        if run is None or run.pause is None:
+            return
+        with contextlib.suppress(BudgetExceeded):
+            await self._budget.reserve_usd(run.pause.needed_usd, run)
+            self._is_pause_over = True
+
     def start(self) -> None:
-        """Begin; there is an open run or a queue, and nothing is active."""
+        """Begin; there is work, and nothing is active."""
         assert self._task is None
         project_id = self._journal.state.project_id
         self._task = asyncio.create_task(self._work(), name=f"run-{project_id}")
@@ -83,10 +107,15 @@ class Runner:
             task.cancel()
             await asyncio.wait([task])
         await self._journal.settled()  # what the task had begun to record counts
-        if self._journal.state.run is None:
+        run = self._journal.state.run
+        if run is None:
             return False
-        if reason is not AbortReason.SHUTDOWN:
+        paid = self._meter.unsettled(run)
+        if reason is AbortReason.SHUTDOWN:
+            await self._journal.record(*paid)
+        else:
             await self.close(
+                *paid,
                 *also,
                 ev.GenerationCancelled(reason=reason),
                 ev.StateChange(state=RunState.IDLE),
@@ -109,6 +138,8 @@ class Runner:
             await self._carry_out()
         except Fenced:
             return  # the agent is leaving
+        except BudgetExceeded as error:
+            await self._pause(error)
         except ServiceError as error:
             await self._fail(error.code, str(error))
         except Exception:
@@ -116,6 +147,14 @@ class Runner:
             await self._fail("internal_error", "Something went wrong; see the service's log.")
         self._task = None
         await self._on_end()
+
+    async def _pause(self, error: BudgetExceeded) -> None:
+        self._is_pause_over = False
+        with contextlib.suppress(Fenced, StorageUnavailable):  # the agent is leaving
+            await self._journal.record(
+                ev.RunPaused(code=error.code, message=str(error), needed_usd=error.needed_usd),
+                ev.StateChange(state=RunState.PAUSED),
+            )
 
     async def _fail(self, code: str, sentence: str) -> None:
         with contextlib.suppress(Fenced, StorageUnavailable):  # the agent is leaving
@@ -128,24 +167,33 @@ class Runner:
         state = self._journal.state
         pipeline = Pipeline(
             state=state,
-            model=self._model,
+            meter=self._meter,
             deployment=self._deployment,
             load_files=self._load_files,
             settled=self._journal.settled,
             max_files=self._max_files,
+            max_repairs=self._max_repairs,
         )
-        async with aclosing(pipeline.events()) as batches:
-            async for batch in batches:
-                await self._journal.record(*batch)
-        await self._journal.record(*pipeline.completion())  # in one transaction: all or none
+        is_complete = 0
+        while not is_complete:  # a wish that steers the run may come as it ends
+            async with aclosing(pipeline.events()) as batches:
+                async for batch in batches:
+                    await self._journal.record(*batch)
+            is_complete = await self._journal.record_if(
+                lambda: state.run is not None and not state.run.is_steered, *pipeline.completion()
+            )
 
     async def _open(self) -> None:
         """Resume the open run, or make the first command of the queue the run."""
         state = self._journal.state
         if state.run is not None:
             number = max(state.designing, state.run.first_phase)
-            resumed = ev.RunResumed(id=state.run.command.id, phase_number=number)
-            await self._journal.record(resumed, *_shown_again(state.open_file))
+            call = state.run.call
+            await self._journal.record(
+                *([usage_of_lost_call(call, state.open_file)] if call is not None else []),
+                ev.RunResumed(id=state.run.command.id, phase_number=number),
+                *_shown_again(state.open_file),
+            )
             return
         command = state.queue[0]
         await self._journal.record(

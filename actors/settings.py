@@ -99,6 +99,19 @@ class Settings:
     idle_seconds: float = _setting(
         "CODEGEN_IDLE_SECONDS", 60.0, "after this long without work an actor leaves memory", low=0
     )
+    max_cost_usd: float = _setting(
+        "CODEGEN_MAX_COST_USD", 0.0, "most that the models of one run may cost; 0 is no cap", low=0
+    )
+    max_daily_cost_usd: float = _setting(
+        "CODEGEN_MAX_DAILY_COST_USD", 0.0, "likewise for all runs of a day (UTC)", low=0
+    )
+    max_repairs: int = _setting(
+        "CODEGEN_MAX_REPAIRS",
+        2,
+        "phases in a row that mend an app that does not install or start",
+        low=0,
+        high=10,
+    )
     max_runs: int = _setting(
         "CODEGEN_MAX_RUNS", 20, "live runs at once over all projects; more are queued", low=1
     )

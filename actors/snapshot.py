@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.paths import preview_url
-from actors.records import command_record, phase_record, problem_record, run_record
+from actors.records import command_record, phase_record, problem_record, run_record, totals_record
 from actors.state import ProjectState
 
 
@@ -36,6 +36,8 @@ def snapshot_data(
         "run": run_record(state.run) if state.run else None,
         "problem": problem_record(state.problem) if state.problem else None,
         "descriptions": list(state.descriptions),
+        "problems": list(state.problems),
+        "usage": totals_record(state.totals),
         "previewUrl": preview_url(service_url, state.project_id) if state.preview_url else None,
         "sandbox": {"kind": state.sandbox_kind, "containerId": state.sandbox_container_id},
         "model": model,

@@ -6,11 +6,14 @@ Nothing here does I/O. File contents are not part of the state, only their sizes
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from actors import events as ev
 from actors.events import PhasePlan, RunState
+
+MAX_PROBLEMS = 20  # open ones of a project; the newest are kept
 
 
 class PhaseStatus(StrEnum):
@@ -19,6 +22,7 @@ class PhaseStatus(StrEnum):
     DESIGNED = "designed"
     WRITTEN = "written"
     COMPLETE = "complete"
+    FAILED = "failed"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,11 +67,50 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What model calls consumed together; `estimated_calls` of them by estimate."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0  # as far as prices are known
+    estimated_calls: int = 0
+
+    def plus(self, usage: ev.Usage) -> Totals:
+        """Return the totals with one call more."""
+        return Totals(
+            calls=self.calls + 1,
+            prompt_tokens=self.prompt_tokens + usage.prompt_tokens,
+            completion_tokens=self.completion_tokens + usage.completion_tokens,
+            cost_usd=self.cost_usd + (usage.cost_usd or 0.0),
+            estimated_calls=self.estimated_calls + usage.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Why the open run waits, and what its next call could cost."""
+
+    code: str
+    message: str
+    needed_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One generate command's work; `first_phase` is the number (1-based) of its first phase."""
+    """One generate command's work; `first_phase` is the number (1-based) of its first phase.
+
+    `repairs` counts the failed phases in a row; `is_steered` says that its plan is out of date;
+    `call` is the model call that is under way or was broken off without a word of its usage.
+    """
 
     command: Command
     first_phase: int
+    totals: Totals = Totals()
+    repairs: int = 0
+    is_steered: bool = False
+    pause: Pause | None = None
+    call: ev.ModelCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +140,16 @@ class ProjectState:
     sandbox_kind: str | None = None
     sandbox_container_id: str | None = None
     descriptions: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    totals: Totals = Totals()
     designing: int = 0
     last_seq: int = 0
 
     @property
     def status(self) -> str:
-        """`projects.status`: idle, generating, complete or error."""
+        """`projects.status`: idle, generating, paused, complete or error."""
         if self.run is not None:
-            return "generating"
+            return "generating" if self.run.pause is None else "paused"
         if self.state in (RunState.COMPLETE, RunState.ERROR):
             return self.state.value
         return "idle"
@@ -155,12 +200,21 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
             state.run = Run(command=command, first_phase=event.first_phase)
             state.descriptions.append(event.description)
             state.problem = None
+        case ev.RunSteered():
+            state.descriptions.append(event.description)
+            _steer(state, event)
+        case ev.RunPaused():
+            pause = Pause(code=event.code, message=event.message, needed_usd=event.needed_usd)
+            _change_run(state, pause=pause, call=None)
         case ev.RunResumed():
             state.open_file = None
+            _change_run(state, pause=None)
         case ev.PhaseDesigning():
             state.designing = event.phase_number
         case ev.PhaseDesigned():
             state.phases.append(Phase(number=len(state.phases) + 1, plan=event.phase))
+            state.problems = state.problems[event.problems :]
+            _change_run(state, is_steered=0 < event.wishes < len(state.descriptions))
         case ev.FileStart():
             state.open_file = OpenFile(path=event.path)
         case ev.FileChunk():
@@ -179,6 +233,22 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
         case ev.PhaseCompleted():
             if state.phase is not None:
                 state.phase.status = PhaseStatus.COMPLETE
+            _change_run(state, repairs=0)
+        case ev.PhaseFailed():
+            if state.phase is not None:
+                state.phase.status = PhaseStatus.FAILED
+            _add_problem(state, event.message)
+            _change_run(state, repairs=state.run.repairs + 1 if state.run else 0)
+        case ev.PhaseCut():
+            _cut(state)
+        case ev.ProblemReported():
+            _add_problem(state, event.message)
+        case ev.ModelCall():
+            _change_run(state, call=event)
+        case ev.Usage():
+            state.totals = state.totals.plus(event)
+            if state.run is not None:
+                state.run = replace(state.run, call=None, totals=state.run.totals.plus(event))
         case ev.ServerStarted():
             state.preview_url = event.url
         case ev.SandboxStarted():
@@ -190,7 +260,46 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
             state.problem = Problem(code=event.code, message=event.message)
             _end_run(state)
         case _:
-            pass  # deps_installed, sandbox_log, usage, ... change nothing that is kept here
+            pass  # deps_installed, sandbox_log, ... change nothing that is kept here
+
+
+def completed_phases(state: ProjectState) -> int:
+    """Return how many phases the open run has completed."""
+    first = state.run.first_phase if state.run is not None else len(state.phases) + 1
+    return sum(phase.status is PhaseStatus.COMPLETE for phase in state.phases[first - 1 :])
+
+
+def _change_run(state: ProjectState, **changes: Any) -> None:
+    if state.run is not None:
+        state.run = replace(state.run, **changes)
+
+
+def _steer(state: ProjectState, event: ev.RunSteered) -> None:
+    if state.run is not None:
+        command = replace(
+            state.run.command,
+            model=event.model,
+            max_phases=completed_phases(state) + event.max_phases,
+        )
+        state.run = replace(state.run, command=command, is_steered=True)
+
+
+def _cut(state: ProjectState) -> None:
+    """Let the newest phase be what is finished of it; another one follows."""
+    phase = state.phase
+    if phase is None:
+        return
+    kept = tuple(file for file in phase.plan.files if file.path in phase.finished)
+    phase.plan = replace(phase.plan, files=kept, is_last_phase=False)
+    phase.status = PhaseStatus.COMPLETE
+    if state.run is not None:  # a phase that was cut is none of those that were asked for
+        command = replace(state.run.command, max_phases=state.run.command.max_phases + 1)
+        state.run = replace(state.run, command=command)
+
+
+def _add_problem(state: ProjectState, message: str) -> None:
+    others = [problem for problem in state.problems if problem != message]
+    state.problems = [*others, message][-MAX_PROBLEMS:]
 
 
 def _finish_file(state: ProjectState, path: str, content: str) -> None:
@@ -206,7 +315,6 @@ def _delete_file(state: ProjectState, path: str) -> None:
     state.files.pop(path, None)
     if phase is not None and path in phase.finished:
         phase.finished.remove(path)
-    _close(state, path)
 
 
 def _close(state: ProjectState, path: str) -> None:

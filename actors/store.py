@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from actors.codec import JournalEntry
 from actors.database import LOST, Connection, connect, disconnect, storage_errors
 from actors.errors import Fenced, StorageUnavailable
-from actors.projections import LOAD_OWNED, JournalEntry, batch
+from actors.projections import LOAD_OWNED, batch
 from actors.records import from_column, read_text, state_from_row, stored_text
 from actors.rehearsal import NO_PROJECT, first_appends
 from actors.settings import KEPT_EVENTS
@@ -54,6 +55,19 @@ WITH owner AS (DELETE FROM agent_states WHERE project_id = $1 AND epoch = $2 RET
      project AS (DELETE FROM projects USING owner WHERE projects.id = owner.project_id)
 SELECT EXISTS (SELECT FROM owner)
     OR NOT EXISTS (SELECT FROM agent_states WHERE project_id = $1)
+"""
+# Who reserves waits for others who do, so that all see what is left; see `Store.reserve`.
+_BUDGET_LOCK = "SELECT pg_advisory_xact_lock(7305816211)"
+_RESERVE = """
+INSERT INTO reservations (project_id, cost_usd)
+SELECT $1, $3
+ WHERE EXISTS (SELECT FROM agent_states WHERE project_id = $1 AND epoch = $2)
+   AND $3 <= $4
+     - coalesce((SELECT cost_usd FROM daily_usage
+                  WHERE day = (now() AT TIME ZONE 'UTC')::date), 0)
+     - coalesce((SELECT sum(cost_usd) FROM reservations WHERE project_id <> $1), 0)
+ON CONFLICT (project_id) DO UPDATE SET cost_usd = excluded.cost_usd, made_at = now()
+RETURNING true
 """
 _ANSWER = """
 SELECT kind, answer FROM commands
@@ -178,6 +192,21 @@ class Store:
         keys = None if paths is None else [stored_text(path) for path in paths]
         rows = await self._run(lambda connection: connection.fetch(_CONTENTS, project_id, keys))
         return {read_text(row["file_path"]): row["content"].decode() for row in rows}
+
+    async def reserve(self, project_id: str, epoch: int, cost_usd: float, day_usd: float) -> bool:
+        """Reserve what a model call can cost, if the day's cap (UTC, all projects) leaves it.
+
+        The next event that ends a call releases it (actors/projections.py).
+        """
+
+        async def work(connection: Connection) -> bool:
+            async with connection.transaction():
+                await connection.execute(_BUDGET_LOCK)
+                return bool(
+                    await connection.fetchval(_RESERVE, project_id, epoch, cost_usd, day_usd)
+                )
+
+        return await self._run(work)
 
     async def mark_clean(self, project_id: str, epoch: int, last_seq: int) -> None:
         """Note that the owner leaves memory with everything saved.

@@ -92,6 +92,7 @@ class Supervisor(BaseActor):
     @handles(
         m.StartGeneration,
         m.CancelGeneration,
+        m.ReportProblem,
         m.ReviveProject,
         m.OpenPreview,
         m.GetProject,

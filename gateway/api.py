@@ -16,13 +16,14 @@ from uuid import uuid4
 import orjson
 from aiohttp import hdrs, web
 
+from actors.codec import frame
 from actors.errors import ActorsUnavailable, InvalidInput, NotFound, StorageUnavailable
-from actors.events import frame
 from actors.messages import Accepted, GetStatus, Status
 from actors.paths import is_safe_path
 from actors.reader import ProjectSummary
+from actors.records import totals_record
 from actors.snapshot import snapshot_data
-from actors.state import FileInfo, ProjectState
+from actors.state import FileInfo, ProjectState, Totals
 from gateway.archive import write_archive
 from gateway.commands import carry_out, remove
 from gateway.context import CONTEXT, Context
@@ -31,12 +32,15 @@ from gateway.frames import (
     decode_object,
     parse_cancel,
     parse_generate,
+    parse_problem,
 )
 from gateway.viewer import parse_since
 
 MAX_PAGE_PROJECTS = 200
 DEFAULT_PAGE_PROJECTS = 50
 MAX_PAGE_EVENTS = 500
+DEFAULT_USAGE_DAYS = 30
+MAX_USAGE_DAYS = 3_660
 STATUS_SECONDS = 2.0
 _ADJECTIVES = "amber bold brave calm clever cosy eager fair fresh gentle keen lucid merry quick"
 _NOUNS = "badger comet falcon harbor heron island lantern maple meadow otter pebble river willow"
@@ -63,9 +67,8 @@ async def status(request: web.Request) -> web.Response:
     """Tell everything that an operator asks first; a part that does not answer is null."""
     context = request.app[CONTEXT]
     settings = context.settings
-    (projects, is_database_ok), actors = await asyncio.gather(
-        _project_counts(context), _actors_status(context)
-    )
+    database, actors = await asyncio.gather(_stored(context), _actors_status(context))
+    projects, usage = database or (None, None)
     return _json(
         {
             "version": version("codegen-agents"),
@@ -74,13 +77,16 @@ async def status(request: web.Request) -> web.Response:
             "sandbox": {"kind": context.sandbox.kind, "note": context.sandbox.note},
             "database": {
                 "kind": "embedded" if context.is_database_embedded else "external",
-                "ok": is_database_ok,
+                "ok": database is not None,
             },
             "liveActors": actors and actors.live,
             "running": actors and actors.running,
             "queued": actors and actors.waiting_runs,
             "viewers": context.hub.viewers,
             "projects": projects,
+            "usageToday": usage,
+            "maxCostUsd": settings.max_cost_usd or None,
+            "maxDailyCostUsd": settings.max_daily_cost_usd or None,
             "restarts": {
                 "actors": actors and actors.restarts,
                 "actorSystem": context.actors.restarts,
@@ -90,11 +96,21 @@ async def status(request: web.Request) -> web.Response:
     )
 
 
-async def _project_counts(context: Context) -> tuple[dict[str, int] | None, bool]:
+async def _stored(context: Context) -> tuple[dict[str, int], dict[str, Any]] | None:
+    """Return how many projects there are by state, and what they consumed today."""
     try:
-        return await context.reader.counts(), True
+        counts, usage = await asyncio.gather(context.reader.counts(), context.reader.usage(1))
     except StorageUnavailable:
-        return None, False
+        return None
+    today = next(iter(usage.values()), Totals())
+    return counts, totals_record(today)
+
+
+async def usage(request: web.Request) -> web.Response:
+    """List what model calls consumed on each of the last `?days=` (UTC), the newest first."""
+    days = _number(request, "days", DEFAULT_USAGE_DAYS, low=1, high=MAX_USAGE_DAYS)
+    found = await request.app[CONTEXT].reader.usage(days)
+    return _json({"days": [{"day": day, **totals_record(t)} for day, t in found.items()]})
 
 
 async def _actors_status(context: Context) -> Status | None:
@@ -252,6 +268,14 @@ async def cancel(request: web.Request) -> web.Response:
     command = parse_cancel(await _body(request))
     await carry_out(request.app[CONTEXT].actors, project_id, command)
     return _json({} if command.id is None else {"id": command.id})
+
+
+async def report_problem(request: web.Request) -> web.Response:
+    """Keep an error of the running app for the next plan; 202 once it is durable."""
+    project_id = (await _known_project(request)).project_id
+    command = parse_problem(await _body(request))
+    await carry_out(request.app[CONTEXT].actors, project_id, command)
+    return _json({}, status=202)
 
 
 # --- shared ------------------------------------------------------------------------------------

@@ -23,10 +23,11 @@ from actors.messages import (
     PreviewOpened,
     ProjectRequest,
     RemoveProject,
+    ReportProblem,
     StartGeneration,
 )
 from gateway.context import Actors
-from gateway.frames import CancelFrame, ClientFrame, GenerateFrame
+from gateway.frames import CancelFrame, ClientFrame, GenerateFrame, ProblemFrame
 
 COMMAND_SECONDS = 30.0  # a revival takes well under a second; the rest is a busy machine
 ATTEMPT_SECONDS = 5.0  # a healthy actor has answered by then
@@ -34,7 +35,7 @@ PAUSE_SECONDS = 0.25  # while the actor system is being replaced
 
 
 async def carry_out(actors: Actors, project_id: str, frame: ClientFrame) -> Accepted | Done:
-    """Have the actor system carry out a command; `Accepted` answers generate, `Done` cancel.
+    """Have the actor system carry out a command; `Accepted` answers generate.
 
     Raises the ServiceError that the command was refused with, ActorsUnavailable without an answer.
     Being cancelled gives up the answer, not the command.
@@ -59,6 +60,8 @@ async def carry_out(actors: Actors, project_id: str, frame: ClientFrame) -> Acce
                 command_id=command_id,
                 target=frame.command_id,
             )
+        case ProblemFrame():
+            request = ReportProblem(request_id="", project_id=project_id, message=frame.message)
         case _:
             assert_never(frame)
     answer = await _ask_until_answered(actors, request)

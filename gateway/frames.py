@@ -21,7 +21,8 @@ MAX_DESCRIPTION_CHARS = 20_000
 MAX_ID_CHARS = 128
 MAX_MODEL_CHARS = 200
 MAX_PHASES = 50
-MODES = ("queue", "replace")
+MAX_PROBLEM_CHARS = 4_000  # what is longer is cut: its beginning says what went wrong
+MODES = ("queue", "steer", "replace")
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -44,7 +45,15 @@ class CancelFrame:
     command_id: str | None = None
 
 
-ClientFrame = GenerateFrame | CancelFrame
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemFrame:
+    """Keep an error of the running app for the next plan."""
+
+    message: str
+    id: str | None = None
+
+
+ClientFrame = GenerateFrame | CancelFrame | ProblemFrame
 
 
 def parse_frame(text: str | bytes) -> ClientFrame:
@@ -106,9 +115,20 @@ def parse_cancel(members: Mapping[str, Any]) -> CancelFrame:
     )
 
 
+def parse_problem(members: Mapping[str, Any]) -> ProblemFrame:
+    """Read the members of a report; raises InvalidFrame."""
+    message = members.get("message")
+    if not isinstance(message, str) or not message.strip() or "\0" in message:
+        raise InvalidFrame("message must be text: what the app's error says.")
+    return ProblemFrame(
+        message=message.strip()[:MAX_PROBLEM_CHARS], id=_name(members, "id", MAX_ID_CHARS)
+    )
+
+
 _PARSERS: dict[str, Callable[[Mapping[str, Any]], ClientFrame]] = {
     "generate": parse_generate,
     "cancel": parse_cancel,
+    "report_problem": parse_problem,
 }
 
 

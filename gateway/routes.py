@@ -30,6 +30,7 @@ def make_application(context: Context) -> web.Application:
             web.get("/readyz", api.readyz),
             web.get("/ws/{project_id}", serve_socket),
             web.get("/api/status", api.status),
+            web.get("/api/usage", api.usage),
             web.get("/api/projects", api.list_projects),
             web.post("/api/projects", api.create_project),
             web.get(PROJECT, api.show_project),
@@ -40,6 +41,7 @@ def make_application(context: Context) -> web.Application:
             web.get(PROJECT + "/events", api.list_events),
             web.post(PROJECT + "/generate", api.generate),
             web.post(PROJECT + "/cancel", api.cancel),
+            web.post(PROJECT + "/problems", api.report_problem),
             web.get("/preview/{project_id}", preview.add_slash),
             web.get("/preview/{project_id}/{path:.*}", preview.serve_preview),
         ]

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from actors import events
+from actors import codec, events
 from actors.errors import CursorTooOld, StorageUnavailable
 from actors.state import ProjectState
 from gateway.ring import Numbered, Ring
@@ -213,7 +213,7 @@ class Viewer:
     async def _send_reply(self, send: Send) -> None:
         type_, data = self._replies.popleft()
         self._reply_room.set()
-        await send(events.frame(type_, data, self.cursor))
+        await send(codec.frame(type_, data, self.cursor))
 
     @property
     def _is_notice_due(self) -> bool:
@@ -224,7 +224,7 @@ class Viewer:
         self._is_told_of_outage = problem is not None
         type_ = "storage_restored" if problem is None else "storage_unavailable"
         data = {} if problem is None else {"message": problem}
-        await send(events.frame(type_, orjson.dumps(data), self.cursor))
+        await send(codec.frame(type_, orjson.dumps(data), self.cursor))
 
     # --- joining ---------------------------------------------------------------------------------
 
@@ -339,7 +339,7 @@ class Viewer:
                 return False
             for seq, type_, data in page:
                 self.cursor = seq
-                await send(events.frame(type_, data, seq))
+                await send(codec.frame(type_, data, seq))
             if len(page) < REPLAY_PAGE_EVENTS:
                 return True
         return False
@@ -351,9 +351,9 @@ class Viewer:
             data["resync"] = True
         self._is_resync = True
         self.cursor = state.last_seq
-        await send(events.frame("snapshot", orjson.dumps(data), state.last_seq))
+        await send(codec.frame("snapshot", orjson.dumps(data), state.last_seq))
 
     async def _send_state(self, send: Send, state: ProjectState) -> None:
         self._is_opened = True
-        data = events.encode_data(events.StateChange(state=state.state))
-        await send(events.frame("state_change", data, self.cursor))
+        data = codec.encode_data(events.StateChange(state=state.state))
+        await send(codec.frame("state_change", data, self.cursor))

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
 
-from actors import events
+from actors import codec
 from actors.errors import InternalError, InvalidFrame, ProjectBusy, ServiceError
 from actors.messages import Accepted
 from gateway.commands import carry_out
@@ -107,7 +107,7 @@ async def _write(socket: web.WebSocketResponse, viewer: Viewer, context: Context
 async def _give_up(socket: web.WebSocketResponse, viewer: Viewer) -> None:
     data = orjson.dumps(error_data(InternalError(), None))
     try:
-        await socket.send_frame(events.frame("error", data, viewer.cursor), WSMsgType.TEXT)
+        await socket.send_frame(codec.frame("error", data, viewer.cursor), WSMsgType.TEXT)
         await socket.close(code=WSCloseCode.INTERNAL_ERROR)
     except ConnectionError:
         pass  # it has gone before it could be told

@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from actors.generation.model import ModelEvent, ModelFinished, ModelRequest, ModelText, ModelUsage
+from actors.generation.model import (
+    ModelEvent,
+    ModelFacts,
+    ModelFinished,
+    ModelRequest,
+    ModelText,
+    ModelUsage,
+)
 from actors.generation.prompts import Brief, free_marker, read_brief, write_scof
 from actors.generation.scof import FileClosed, ScofParser
 
@@ -88,6 +95,10 @@ class DemoModel:
 
     def __init__(self, *, characters_per_second: float = CHARACTERS_PER_SECOND) -> None:
         self._characters_per_second = characters_per_second
+
+    async def facts(self, model: str) -> ModelFacts:
+        """Return what is known: it costs nothing."""
+        return ModelFacts(prompt_usd=0.0, completion_usd=0.0)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer the request; see `Model.stream`. It never fails, it costs nothing."""

@@ -13,10 +13,11 @@ from actors import events as ev
 from actors.errors import ModelStreamBroken
 from actors.events import Event, RunState
 from actors.generation.faults import Fault, complaint, undelivered
-from actors.generation.model import ModelFinished, ModelText, ModelUsage
+from actors.generation.meter import usage_event
+from actors.generation.model import ModelFinished, ModelRequest, ModelText, ModelUsage
 from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
-from actors.generation.work import Batches, Work, usage_event
+from actors.generation.work import Batches, Work
 from actors.generation.writer import FileWriter
 from actors.state import Phase
 
@@ -25,22 +26,36 @@ MAX_IMPLEMENT_CALLS = 12  # for the files of one phase, in one life; 40 files of
 
 
 async def implement(work: Work, phase: Phase) -> Batches:
-    """Have the files of the plan written that are missing; raises ServiceError if some stay so."""
+    """Have the files of the plan written that are missing; raises ServiceError if some stay so.
+
+    Where the run is steered elsewhere, it ends after the file that is being written.
+    """
     unfinished = _unfinished(work, phase)
-    yield (ev.StateChange(state=RunState.IMPLEMENTING_PHASE),)
     calls = _Calls(_reached(work, phase))
     review = _Review()
-    told: list[Event] = []
-    while missing := _missing(phase):
+    told: list[Event] = [ev.StateChange(state=RunState.IMPLEMENTING_PHASE)]
+    while (missing := _missing(phase)) and not _is_cut(work):
         if unfinished is None:
             told += _restored(work)
         if calls.made:
             told.append(ev.ModelWarning(kind="missing_files", detail=", ".join(missing)))
-        yield told
+        request, call = await work.meter.announce(
+            implement_request(
+                work.context(
+                    phase.number,
+                    phase=phase,
+                    unfinished=unfinished,
+                    complaint=review.complaint(missing),
+                    context_tokens=await work.context_tokens(),
+                )
+            ),
+            work.run,
+        )
+        yield (*told, call)
         told = []
         broken: ModelStreamBroken | None = None
         try:
-            async with aclosing(_write_files(work, phase, unfinished, review)) as answer:
+            async with aclosing(_write_files(work, phase, request, unfinished, review)) as answer:
                 async for batch in answer:
                     yield batch
         except ModelStreamBroken as error:
@@ -56,6 +71,8 @@ async def implement(work: Work, phase: Phase) -> Batches:
 
 def _deleted(work: Work, phase: Phase) -> list[Event]:
     """Delete what the plan says, behind the last file: until then its text was of use."""
+    if _missing(phase):  # the run is steered elsewhere
+        return []
     paths = [path for path in phase.plan.delete if path in work.files]
     for path in paths:
         del work.files[path]
@@ -77,17 +94,13 @@ class _Review:
 
 
 async def _write_files(
-    work: Work, phase: Phase, unfinished: UnfinishedFile | None, review: _Review
+    work: Work,
+    phase: Phase,
+    request: ModelRequest,
+    unfinished: UnfinishedFile | None,
+    review: _Review,
 ) -> Batches:
     """Ask for what is missing. A file that the answer breaks off in stays open."""
-    request = implement_request(
-        work.context(
-            phase.number,
-            phase=phase,
-            unfinished=unfinished,
-            complaint=review.complaint(_missing(phase)),
-        )
-    )
     writer = FileWriter(
         work.files,
         unfinished,
@@ -97,15 +110,17 @@ async def _write_files(
     reason = "error"
     broken: ModelStreamBroken | None = None
     try:
-        async with aclosing(work.model.stream(request)) as answer:
+        async with aclosing(work.meter.stream(request)) as answer:
             async for part in answer:
                 match part:
                     case ModelText():
+                        if _is_cut(work):
+                            return
                         if told := writer.feed(part.text):
-                            yield told
+                            yield _up_to_cut(work, told)
                         writer.check()
                     case ModelUsage():
-                        yield (usage_event(request, part),)
+                        yield (usage_event(request.purpose, part),)
                     case ModelFinished():
                         reason = part.reason
     except ModelStreamBroken as error:
@@ -116,6 +131,19 @@ async def _write_files(
     review.is_whole = reason == "stop"
     if broken is not None:
         raise broken
+
+
+def _is_cut(work: Work) -> bool:
+    """Say whether the run was steered elsewhere and no file is open."""
+    return work.run.is_steered and work.state.open_file is None
+
+
+def _up_to_cut(work: Work, told: list[Event]) -> list[Event]:
+    """Leave out what follows the last file that is finished, where the run was steered."""
+    if not work.run.is_steered:
+        return told
+    ends = [n for n, event in enumerate(told, 1) if isinstance(event, ev.FileEnd)]
+    return told[: ends[-1]] if ends else told
 
 
 def _unfinished(work: Work, phase: Phase) -> UnfinishedFile | None:

@@ -67,11 +67,25 @@ class ModelFinished:
 ModelEvent = ModelText | ModelUsage | ModelFinished
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What is known of a model; prices are in USD per token. None is unknown."""
+
+    context_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    prompt_usd: float | None = None
+    completion_usd: float | None = None
+
+
 class Model(Protocol):
     """A language model. Errors are `actors.errors.ModelError` and its children."""
 
     @property
     def is_demo(self) -> bool: ...
+
+    async def facts(self, model: str) -> ModelFacts:
+        """Return what is known of a model; unknown facts are no error."""
+        ...
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Make one call and yield its answer; exactly one `ModelFinished` ends it.

@@ -32,7 +32,7 @@ from actors.errors import (
     ModelUnavailable,
 )
 from actors.generation.completion import Completion, Explainer, error_member, status_in
-from actors.generation.model import ModelEvent, ModelRequest, ModelText
+from actors.generation.model import ModelEvent, ModelFacts, ModelRequest, ModelText
 from actors.generation.sse import SseDecoder, SseEvent
 
 log = logging.getLogger(__name__)
@@ -133,6 +133,10 @@ class OpenRouterModel:
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Make one call; see `Model.stream`. Retried only before its first text."""
         return retry_before_first_text(lambda: self._call(request), self._retry)
+
+    async def facts(self, model: str) -> ModelFacts:
+        """Return what is known of the model."""
+        return ModelFacts()
 
     async def close(self) -> None:
         """Close the connections, those in use included."""

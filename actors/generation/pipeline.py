@@ -15,15 +15,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from actors import events as ev
-from actors.errors import SandboxUnavailable
+from actors.errors import InstallFailed, SandboxUnavailable, ServerFailed
 from actors.events import Event, RunState
 from actors.generation.deployment import Deployment
 from actors.generation.design import design
 from actors.generation.implement import implement
-from actors.generation.model import Model
+from actors.generation.meter import Meter
 from actors.generation.plan import MAX_FILES_PER_PHASE
 from actors.generation.work import Batches, Work
-from actors.state import Phase, PhaseStatus, ProjectState
+from actors.state import Phase, PhaseStatus, ProjectState, completed_phases
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +40,19 @@ class Pipeline:
         self,
         *,
         state: ProjectState,
-        model: Model,
+        meter: Meter,
         deployment: Deployment,
         load_files: LoadFiles,
         settled: Settle,
+        max_repairs: int,
         max_files: int = MAX_FILES_PER_PHASE,
     ) -> None:
         """`settled` waits until all that was yielded is in the state, the last chunks included."""
-        assert state.run is not None
         self._load_files = load_files
+        self._max_repairs = max_repairs
         self._work = Work(
             state=state,
-            run=state.run,
-            model=model,
+            meter=meter,
             deployment=deployment,
             settled=settled,
             max_files=max_files,
@@ -65,10 +65,8 @@ class Pipeline:
         losses = 0
         while True:
             phase = self._current_phase()
-            if phase is not None and phase.status is PhaseStatus.COMPLETE:
-                if self._is_last(phase):
-                    break
-                phase = None
+            if phase is not None and phase.status is PhaseStatus.COMPLETE and self._is_last(phase):
+                break
             try:
                 async with aclosing(self._step(phase)) as step:
                     async for batch in step:
@@ -98,20 +96,29 @@ class Pipeline:
         return phase if phase is not None and phase.number >= self._work.run.first_phase else None
 
     def _is_last(self, phase: Phase) -> bool:
-        done = phase.number - self._work.run.first_phase + 1
-        return phase.plan.is_last_phase or done >= self._work.run.command.max_phases
+        run = self._work.run
+        if run.is_steered:
+            return False
+        is_enough = completed_phases(self._work.state) >= run.command.max_phases
+        return phase.plan.is_last_phase or is_enough
 
     def _step(self, phase: Phase | None) -> Batches:
-        if phase is None:
-            return design(self._work)
-        if phase.status is PhaseStatus.DESIGNED:
-            return self._write(phase)
-        return self._deploy(phase)
+        match phase.status if phase is not None else PhaseStatus.COMPLETE:
+            case PhaseStatus.DESIGNED:
+                assert phase is not None
+                return self._write(phase)
+            case PhaseStatus.WRITTEN:
+                assert phase is not None
+                return self._deploy(phase)
+        return design(self._work)
 
     async def _write(self, phase: Phase) -> Batches:
         async with aclosing(implement(self._work, phase)) as step:
             async for batch in step:
                 yield batch
+        if self._work.run.is_steered:
+            yield (ev.PhaseCut(phase_number=phase.number),)
+            return
         async with aclosing(self._synchronise()) as step:
             async for batch in step:
                 yield batch
@@ -129,6 +136,17 @@ class Pipeline:
         await deployment.write(self._work.files, state.deleted_paths)
 
     async def _deploy(self, phase: Phase) -> Batches:
+        """Have the app run; where that fails for a reason of its own, a phase is to repair it."""
+        try:
+            async with aclosing(self._run_app(phase)) as step:
+                async for batch in step:
+                    yield batch
+        except (InstallFailed, ServerFailed) as error:
+            if self._work.run.repairs >= self._max_repairs:
+                raise
+            yield (ev.PhaseFailed(phase_number=phase.number, code=error.code, message=str(error)),)
+
+    async def _run_app(self, phase: Phase) -> Batches:
         async with aclosing(self._synchronise()) as step:
             async for batch in step:
                 yield batch

@@ -6,14 +6,13 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from actors import events as ev
 from actors.events import Event
 from actors.generation.deployment import Deployment
-from actors.generation.model import Model, ModelRequest, ModelUsage
+from actors.generation.meter import Meter
 from actors.generation.plan import MAX_FILES_PER_PHASE
-from actors.generation.prompts import PromptContext
+from actors.generation.prompts import DEFAULT_CONTEXT_TOKENS, PromptContext
 from actors.generation.seam import UnfinishedFile
-from actors.state import Phase, ProjectState, Run
+from actors.state import Phase, ProjectState, Run, completed_phases
 
 NONCE_BYTES = 4
 
@@ -30,13 +29,23 @@ class Work:
     """
 
     state: ProjectState
-    run: Run
-    model: Model
+    meter: Meter
     deployment: Deployment
     settled: Callable[[], Awaitable[None]]
     files: dict[str, str] = field(default_factory=dict)
     max_files: int = MAX_FILES_PER_PHASE
     new_nonce: Callable[[], str] = field(default=lambda: secrets.token_hex(NONCE_BYTES))
+
+    @property
+    def run(self) -> Run:
+        """The run as it is now."""
+        assert self.state.run is not None
+        return self.state.run
+
+    async def context_tokens(self) -> int:
+        """Return how many tokens the model of the run takes, as far as is known."""
+        facts = await self.meter.facts(self.run.command.model)
+        return facts.context_tokens or DEFAULT_CONTEXT_TOKENS
 
     def context(
         self,
@@ -45,6 +54,7 @@ class Work:
         phase: Phase | None = None,
         unfinished: UnfinishedFile | None = None,
         complaint: str | None = None,
+        context_tokens: int = DEFAULT_CONTEXT_TOKENS,
     ) -> PromptContext:
         """Return what a prompt for the phase of this number is made of."""
         state, command = self.state, self.run.command
@@ -53,25 +63,15 @@ class Work:
             model=command.model,
             sandbox=self.deployment.kind,
             phase_number=number,
-            phases_left=command.max_phases - (number - self.run.first_phase),
+            phases_left=max(1, command.max_phases - completed_phases(state)),
             files=self.files,
             earlier_phases=tuple(p.plan for p in state.phases if p.number < number),
             plan=phase.plan if phase else None,
             finished=tuple(phase.finished) if phase else (),
             unfinished=unfinished,
+            problems=tuple(state.problems),
             complaint=complaint,
+            context_tokens=context_tokens,
             max_files=self.max_files,
             nonce=self.new_nonce(),
         )
-
-
-def usage_event(request: ModelRequest, usage: ModelUsage) -> ev.Usage:
-    """Return what viewers are told of a call's cost."""
-    return ev.Usage(
-        purpose=request.purpose,
-        model=usage.model,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cost_usd=usage.cost_usd,
-        estimated=usage.estimated,
-    )

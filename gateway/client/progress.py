@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 Data = Mapping[str, Any]
 
 MAX_NAME_CHARS = 44  # of a path's column, so that sizes stay in line on 80 columns
+MAX_OUTPUT_LINES = 8  # of what did not install or start
 LOG_LINE_SECONDS = 5.0  # off a terminal, at most one line of download progress in this time
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAMES_PER_SECOND = 10
@@ -226,6 +227,17 @@ class ProgressDisplay:
         self._cost_usd += data["costUsd"] or 0.0
         return []
 
+    def _phase_failed(self, data: Data, _now: float) -> list[str]:
+        first, *output = data["message"].splitlines() or [data["code"]]
+        lines = [self._style.dim(f"    {clean(line)}") for line in output[-MAX_OUTPUT_LINES:]]
+        return [f"  {self._style.warning()} {clean(first)} The next phase repairs it.", *lines]
+
+    def _phase_cut(self, _data: Data, _now: float) -> list[str]:
+        return [f"  {self._style.warning()} the rest of the phase is planned anew"]
+
+    def _run_steered(self, data: Data, _now: float) -> list[str]:
+        return ["", f"{self._style.good()} New wish: {clean(data['description'])}"]
+
     def _generation_complete(self, data: Data, now: float) -> list[str]:
         parts = [_count(data["phases"], "phase"), _count(len(data["files"]), "file")]
         if self._tokens:
@@ -257,6 +269,9 @@ class ProgressDisplay:
         "server_started": _server_started,
         "model_warning": _model_warning,
         "usage": _usage,
+        "phase_failed": _phase_failed,
+        "phase_cut": _phase_cut,
+        "run_steered": _run_steered,
         "generation_complete": _generation_complete,
         "generation_cancelled": _generation_cancelled,
     }

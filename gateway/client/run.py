@@ -68,6 +68,8 @@ class RunFollower:
                 self.outcome = Outcome(status="cancelled", message=data["reason"])
             case "server_started":
                 self.preview_url = data["url"]
+            case "run_paused" if self.is_running:
+                self._fail(data["code"], data["message"])
             case "error" if is_answer:
                 self._see_refusal(data)
             case "error" if self.is_running:
@@ -88,6 +90,8 @@ class RunFollower:
         self.preview_url = data["previewUrl"] or self.preview_url
         run_id = (data["run"] or {}).get("id")
         self.is_running = run_id == self.command_id
+        if self.is_running and data["run"]["pause"] and self.outcome is None:
+            self._fail(data["run"]["pause"]["code"], data["run"]["pause"]["message"])
         is_queued = any(command["id"] == self.command_id for command in data["queue"])
         if self.place is None or self.is_running or is_queued or self.outcome is not None:
             return

@@ -6,6 +6,7 @@ export const STATE_WORDS = {
   implementing_phase: "Writing files",
   installing_deps: "Installing dependencies",
   starting_server: "Starting the app",
+  paused: "Paused",
   complete: "Complete",
   error: "Stopped by an error",
 };

@@ -3,6 +3,7 @@
 import { byteSize } from "./format.js";
 
 const MAX_LOG_LINES = 200;
+const MAX_PROBLEMS = 20; // as in actors/state.py
 const ACTIVE_STATES = ["designing_phase", "implementing_phase", "installing_deps", "starting_server"];
 
 /** The state before the first frame; `texts` holds the files whose text is known, by path. */
@@ -21,6 +22,8 @@ export function emptyProject(id) {
     problem: null,
     refusal: null,
     descriptions: [],
+    problems: [],
+    usage: { calls: 0, promptTokens: 0, completionTokens: 0, costUsd: 0, estimatedCalls: 0 },
     previewUrl: null,
     previewVersion: 0,
     sandbox: { kind: null, containerId: null },
@@ -48,6 +51,11 @@ function closeFile(project, path) {
 function endRun(project) {
   project.run = null;
   project.openFile = null;
+}
+
+function addProblem(project, message) {
+  const others = project.problems.filter((problem) => problem !== message);
+  project.problems = [...others, message].slice(-MAX_PROBLEMS);
 }
 
 const dequeue = (project, id) => project.queue.filter((command) => command.id !== id);
@@ -82,9 +90,26 @@ const HANDLERS = {
     project.problem = project.refusal = project.notice = null;
     project.log = [];
   },
+  run_steered(project, data) {
+    project.descriptions = [...project.descriptions, data.description];
+    project.notice = "The plan is made anew with your wish.";
+  },
+  run_paused(project, data) {
+    project.notice = data.message;
+  },
   run_resumed(project) {
     project.openFile = null;
     project.notice = "The run was interrupted and goes on.";
+  },
+  usage(project, data) {
+    const { calls, promptTokens, completionTokens, costUsd, estimatedCalls } = project.usage;
+    project.usage = {
+      calls: calls + 1,
+      promptTokens: promptTokens + data.promptTokens,
+      completionTokens: completionTokens + data.completionTokens,
+      costUsd: costUsd + (data.costUsd ?? 0),
+      estimatedCalls: estimatedCalls + (data.estimated ? 1 : 0),
+    };
   },
   phase_designing(project, data) {
     project.designing = data.phaseNumber;
@@ -93,6 +118,7 @@ const HANDLERS = {
     const number = project.phases.length + 1;
     const phase = { number, status: "designed", finished: [], ...data.phase };
     project.phases = [...project.phases, phase];
+    project.problems = project.problems.slice(data.problems);
   },
   file_start(project, data) {
     project.openFile = { path: data.path, text: "", size: 0 };
@@ -119,7 +145,6 @@ const HANDLERS = {
     project.files.delete(data.path);
     project.texts.delete(data.path);
     if (phase) phase.finished = phase.finished.filter((path) => path !== data.path);
-    closeFile(project, data.path);
   },
   files_written(project) {
     if (currentPhase(project)) currentPhase(project).status = "written";
@@ -127,6 +152,20 @@ const HANDLERS = {
   phase_completed(project) {
     if (currentPhase(project)) currentPhase(project).status = "complete";
     project.previewVersion += 1;
+  },
+  phase_failed(project, data) {
+    if (currentPhase(project)) currentPhase(project).status = "failed";
+    addProblem(project, data.message);
+  },
+  phase_cut(project) {
+    const phase = currentPhase(project);
+    if (!phase) return;
+    phase.files = phase.files.filter((file) => phase.finished.includes(file.path));
+    phase.isLastPhase = false;
+    phase.status = "complete";
+  },
+  problem_reported(project, data) {
+    addProblem(project, data.message);
   },
   storage_unavailable(project, data) {
     project.outage = data.message;

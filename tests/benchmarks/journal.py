@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+from actors.codec import encode_data
 from actors.database import connect, disconnect
-from actors.events import FileChunk, encode_data
+from actors.events import FileChunk
 from actors.state import apply
 from actors.store import JournalEntry, Store
 from tests.benchmarks.failure import BenchmarkFailed

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from actors.events import decode_data
+from actors.codec import decode_data
 from actors.journal import UNCLEAN_GAP
 from actors.state import ProjectState, apply
 from tests.faults.chronicle import Chronicle, Stretch

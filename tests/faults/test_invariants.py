@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from actors import codec
 from actors import events as ev
 from actors.events import PhasePlan, PlannedFile, RunState
 from actors.journal import UNCLEAN_GAP
@@ -64,7 +65,7 @@ def journal(events: list[ev.Event] | None = None) -> list[Row]:
     rows = []
     for position, event in enumerate(good_events() if events is None else events, 1):
         number = position if position <= CRASH_AT else position + UNCLEAN_GAP
-        text = ev.frame(event.type, ev.encode_data(event), number).decode()
+        text = codec.frame(event.type, codec.encode_data(event), number).decode()
         rows.append(Row(text, orjson.loads(text)))
     return rows
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from actors import messages as m
+from actors.codec import decode_data
 from actors.database import connect
-from actors.events import decode_data
 from actors.generation.implement import MAX_IMPLEMENT_CALLS, MAX_IMPLEMENT_TRIES
 from actors.generation.prompts import MARKER, write_scof
 from actors.generation.seam import find_seam

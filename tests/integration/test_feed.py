@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from actors import codec
 from actors import events as ev
 from actors.errors import StateDirUnusable
 from actors.feed import Feed
@@ -52,7 +53,7 @@ async def connection(path: Path) -> AsyncIterator[asyncio.StreamWriter]:
 
 def line(seq: int, text: str = "x") -> bytes:
     event = ev.SandboxLog(stream="stdout", line=text)
-    return b"E %d %b\n" % (seq, ev.frame(event.type, ev.encode_data(event), seq))
+    return b"E %d %b\n" % (seq, codec.frame(event.type, codec.encode_data(event), seq))
 
 
 async def test_the_publisher_of_an_actor_reaches_the_viewers(

@@ -14,7 +14,7 @@ import pytest
 
 import gateway
 from actors import events as ev
-from actors.projections import JournalEntry
+from actors.codec import JournalEntry
 from actors.state import ProjectState, apply
 from tests.support.gateway import Frame, describe, frame_of
 from tests.support.history import journal

@@ -21,12 +21,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from actors import codec
 from actors import events as ev
+from actors.codec import JournalEntry
 from actors.database import apply_schema, connect
 from actors.errors import StateDirUnusable, StorageUnavailable
 from actors.postgres import EmbeddedPostgres
 from actors.postgres_processes import signal_all
-from actors.projections import JournalEntry
 from actors.reader import Reader
 from actors.state import OpenFile, apply
 from actors.store import Store, StoredAnswer
@@ -584,7 +585,7 @@ async def test_a_database_of_version_1_is_brought_forward_with_all_that_it_holds
     assert [seq for seq, _, _ in await reader.events_since("old", 0, 10)] == [4, 6, 7, 8]
     cancelled = ev.CommandAnswered(id="stop", kind="cancel", code=None)
     apply(claim.state, cancelled, 9)
-    entry = JournalEntry(9, cancelled, ev.encode_data(cancelled))
+    entry = JournalEntry(9, cancelled, codec.encode_data(cancelled))
     await store.append("old", claim.epoch, [entry], claim.state)
     assert await store.find_command("old", "stop") == StoredAnswer(kind="cancel", seq=9)
     await reader.close()

@@ -13,9 +13,10 @@ import pytest
 import pytest_asyncio
 
 from actors import events as ev
+from actors.codec import encode_data
 from actors.database import connect
 from actors.errors import CursorTooOld, Fenced, InvalidInput, StorageUnavailable
-from actors.events import RunState, encode_data
+from actors.events import RunState
 from actors.postgres import EmbeddedPostgres
 from actors.reader import CONTENTS_AT_ONCE, MAX_CONNECTIONS, Reader
 from actors.state import FileInfo, ProjectState

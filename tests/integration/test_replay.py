@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from actors import events as ev
-from actors.events import decode_data
+from actors.codec import JournalEntry, decode_data
 from actors.journal import UNCLEAN_GAP
-from actors.projections import JournalEntry
 from actors.reader import Reader
 from actors.state import FileInfo, ProjectState, apply
 from actors.store import Store

@@ -12,10 +12,11 @@ import pytest
 import pytest_asyncio
 
 from actors import events as ev
+from actors.codec import JournalEntry
 from actors.database import connect
 from actors.errors import Fenced, StorageUnavailable
 from actors.events import RunState
-from actors.projections import KEPT_SANDBOX_LOG_ROWS, JournalEntry
+from actors.projections import KEPT_SANDBOX_LOG_ROWS
 from actors.reader import Reader
 from actors.state import OpenFile, ProjectState
 from actors.store import Store, StoredAnswer

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from actors import messages as m
-from actors.agent import ProjectAgent, Tools
+from actors.agent import ProjectAgent
 from actors.database import connect
 from actors.generation.openrouter import OpenRouterModel
+from actors.office import Tools
 from actors.sandbox.base import LogSink, Sandbox
 from actors.sandbox.static import StaticSandbox
 from actors.settings import Settings

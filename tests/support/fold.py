@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actors.events import decode_data
+from actors.codec import decode_data
 from actors.snapshot import snapshot_data
 from actors.state import ProjectState, apply
 from tests.support.replay_fold import state_of_snapshot

@@ -11,8 +11,9 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from actors import codec
 from actors import events as ev
-from actors.projections import JournalEntry
+from actors.codec import JournalEntry
 from actors.reader import Reader
 from actors.sandbox.choose import SandboxChoice
 from actors.settings import Settings
@@ -58,7 +59,7 @@ class Owner:
         for event in events:
             seq = self.state.last_seq + 1
             apply(self.state, event, seq)
-            entries.append(JournalEntry(seq, event, ev.encode_data(event)))
+            entries.append(JournalEntry(seq, event, codec.encode_data(event)))
         return entries
 
     async def save(self, entries: list[JournalEntry]) -> None:
@@ -77,7 +78,7 @@ def publish(feed: LiveFeed, entries: list[JournalEntry]) -> None:
 
 
 def frame_of(entry: JournalEntry) -> bytes:
-    return ev.frame(entry.event.type, entry.data, entry.seq)
+    return codec.frame(entry.event.type, entry.data, entry.seq)
 
 
 class Watcher:

@@ -15,10 +15,10 @@ from itertools import islice
 from hypothesis import strategies as st
 
 from actors import events as ev
-from actors.events import Event, PhasePlan, PlannedFile, RunState, encode_data
+from actors.codec import JournalEntry, encode_data
+from actors.events import Event, PhasePlan, PlannedFile, RunState
 from actors.journal import UNCLEAN_GAP
-from actors.projections import JournalEntry
-from actors.state import Command, Phase, PhaseStatus, ProjectState, apply
+from actors.state import Command, Phase, PhaseStatus, ProjectState, apply, completed_phases
 
 TEXTS = ("a", "", "naïve ☃ 𝄞", "line\r\n", "nul \0 and \ue000", '{"json": "\\u0000"}', "</file>")
 PATHS = ("index.html", "src/main.js", "src/ünï.css", "package.json", "a/b/c/d.txt")
@@ -107,15 +107,19 @@ class Story:
 
     def _aside(self) -> Event:
         """What is recorded beside the run: by the sandbox, by a command that comes in."""
-        match self._rng.randrange(4):
+        state = self._state
+        match self._rng.randrange(6):
             case 0:
                 return ev.SandboxLog(stream="stdout", line=self._text())
             case 1:
                 return ev.ModelWarning(kind="prose", detail=self._text())
             case 2:
                 return self._usage("implement")
+            case 3:
+                return ev.ProblemReported(message=self._text())
+            case 4 if state.run is not None:
+                return self._steered()
             case _:
-                state = self._state
                 return self._queued(place=len(state.queue) + (state.run is not None))
 
     def _queued(self, place: int) -> Event:
@@ -126,6 +130,15 @@ class Story:
             model="a/model",
             max_phases=self._rng.randint(1, MAX_PHASES),
             place=place,
+        )
+
+    def _steered(self) -> Event:
+        self._commands += 1
+        return ev.RunSteered(
+            id=f"{self._commands}-{self._text()}",
+            description=f"wish {self._commands} {self._text()}",
+            model=self._rng.choice(("a/model", "b/model")),
+            max_phases=self._rng.randint(1, MAX_PHASES),
         )
 
     def _life(self) -> Iterator[Event]:
@@ -167,9 +180,18 @@ class Story:
             if self._rarely(25):
                 yield from self._stopped()
                 return
+            if self._rarely(25):
+                yield from self._paused()
         yield ev.StateChange(state=RunState.COMPLETE)
         files = tuple(sorted(self._state.files))
         yield ev.GenerationComplete(files=files, phases=self._rng.randint(1, MAX_PHASES))
+
+    def _paused(self) -> Iterator[Event]:
+        """Wait for a cap to be raised; another life, or this one, goes on."""
+        yield ev.RunPaused(code="budget_exceeded", message=self._text(), needed_usd=0.5)
+        yield ev.StateChange(state=RunState.PAUSED)
+        assert self._state.run is not None
+        yield ev.RunResumed(id=self._state.run.command.id, phase_number=self._state.designing)
 
     def _stopped(self) -> Iterator[Event]:
         open_file = self._state.open_file
@@ -206,14 +228,21 @@ class Story:
                 yield from self._implement(phase)
             elif phase.status is PhaseStatus.WRITTEN:
                 yield from self._deploy(phase)
-            elif phase.number - run.first_phase + 1 < run.command.max_phases:
+            elif phase.status is PhaseStatus.FAILED or not self._is_enough():
                 yield from self._design()
             else:
                 return
 
+    def _is_enough(self) -> bool:
+        run = self._state.run
+        assert run is not None
+        return not run.is_steered and completed_phases(self._state) >= run.command.max_phases
+
     def _design(self) -> Iterator[Event]:
         yield ev.StateChange(state=RunState.DESIGNING_PHASE)
         yield ev.PhaseDesigning(phase_number=len(self._state.phases) + 1)
+        wishes, problems = len(self._state.descriptions), len(self._state.problems)
+        yield self._call("plan")
         yield self._usage("plan")
         files = self._rng.sample(PATHS, self._rng.randint(1, 3))
         others = [path for path in self._texts if path not in files]
@@ -224,13 +253,19 @@ class Story:
                 files=tuple(PlannedFile(path=path, purpose=self._text()) for path in files),
                 is_last_phase=False,
                 delete=tuple(path for path in others if self._rarely(4)),
-            )
+            ),
+            wishes=wishes,
+            problems=problems,
         )
 
     def _implement(self, phase: Phase) -> Iterator[Event]:
         yield ev.StateChange(state=RunState.IMPLEMENTING_PHASE)
         planned = [file.path for file in phase.plan.files]
         while missing := [path for path in planned if path not in phase.finished]:
+            yield self._call("implement")
+            if self._is_cut():
+                yield ev.PhaseCut(phase_number=phase.number)
+                return
             for path in missing:
                 if self._rarely(8):  # unplanned, or once more
                     kept = [path for path in PATHS if path not in phase.plan.delete]
@@ -241,6 +276,10 @@ class Story:
             if path in self._texts:
                 yield ev.FileDeleted(path=path)
         yield ev.FilesWritten(count=len(phase.finished))
+
+    def _is_cut(self) -> bool:
+        run = self._state.run
+        return run is not None and run.is_steered and self._state.open_file is None
 
     def _file(self, path: str) -> Iterator[Event]:
         """Write a file; one that a dead actor left open is gone on with, given up or begun anew."""
@@ -269,10 +308,24 @@ class Story:
             container_id = self._rng.choice(("c0ffee", None))
             yield ev.SandboxStarted(kind="docker", container_id=container_id)
         yield ev.StateChange(state=RunState.INSTALLING_DEPS)
+        if self._rarely(8):
+            number = phase.number
+            yield ev.PhaseFailed(phase_number=number, code="install_failed", message=self._text())
+            return
         yield ev.DepsInstalled()
         yield ev.StateChange(state=RunState.STARTING_SERVER)
         yield ev.ServerStarted(url=f"http://127.0.0.1:{self._rng.randint(1, 9)}")
         yield ev.PhaseCompleted(phase_number=phase.number)
+
+    def _call(self, purpose: str) -> ev.ModelCall:
+        price = self._rng.choice((None, 0.125))
+        return ev.ModelCall(
+            purpose=purpose,
+            model="a/model",
+            prompt_tokens=self._rng.randint(0, 9),
+            prompt_usd=price,
+            completion_usd=price,
+        )
 
     def _usage(self, purpose: str) -> ev.Usage:
         return ev.Usage(
@@ -281,4 +334,5 @@ class Story:
             prompt_tokens=self._rng.randint(0, 9),
             completion_tokens=self._rng.randint(0, 9),
             cost_usd=self._rng.choice((None, 0.25)),
+            estimated=self._rng.choice((False, True)),
         )

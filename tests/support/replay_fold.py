@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from actors.events import RunState, decode_data
+from actors.codec import decode_data
+from actors.events import RunState
 from actors.records import (
     command_from_record,
     phase_from_record,
     problem_from_record,
     run_from_record,
+    totals_from_record,
 )
 from actors.state import FileInfo, OpenFile, ProjectState, apply
 
@@ -65,6 +67,8 @@ def state_of_snapshot(project_id: str, data: Data) -> ProjectState:
         sandbox_kind=data["sandbox"]["kind"],
         sandbox_container_id=data["sandbox"]["containerId"],
         descriptions=list(data["descriptions"]),
+        problems=list(data["problems"]),
+        totals=totals_from_record(data["usage"]),
         last_seq=data["lastSeq"],
     )
 

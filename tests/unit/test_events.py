@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import events as ev
-from actors.events import (
-    EVENT_TYPES,
-    Event,
-    PhasePlan,
-    PlannedFile,
-    RunState,
-    camel,
-    decode_data,
-    encode_data,
-    frame,
-)
+from actors.codec import camel, decode_data, encode_data, frame
+from actors.events import EVENT_TYPES, Event, PhasePlan, PlannedFile, RunState
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 PLAN = st.builds(
@@ -35,6 +26,7 @@ _BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     str: TEXT,
     int: st.integers(0, 2**53),
     bool: st.booleans(),
+    float: st.floats(0, 1e9),
     float | None: st.none() | st.floats(0, 1e9),
     str | None: st.none() | TEXT,
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
@@ -75,7 +67,9 @@ FRAMES: list[tuple[Event, str, dict[str, object]]] = [
                 "files": [{"path": "index.html", "purpose": "the page"}],
                 "isLastPhase": True,
                 "delete": ["old.js"],
-            }
+            },
+            "wishes": 0,
+            "problems": 0,
         },
     ),
     (ev.FileDeleted(path="a"), "file_deleted", {"path": "a"}),
@@ -124,7 +118,8 @@ def test_a_frame_has_the_wires_words(event: Event, type_: str, data: dict[str, o
 
 
 def test_the_states_are_the_wires() -> None:
-    words = "idle designing_phase implementing_phase installing_deps starting_server complete error"
+    words = "idle designing_phase implementing_phase installing_deps starting_server paused"
+    words += " complete error"
     assert [state.value for state in RunState] == words.split()
 
 

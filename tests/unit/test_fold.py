@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from actors import codec
 from actors import events as ev
 from actors.events import PhasePlan, PlannedFile, RunState
 from actors.snapshot import snapshot_data
@@ -74,7 +75,7 @@ def joined(*events: ev.Event) -> Fold:
 def test_a_snapshot_and_the_events_behind_it_make_the_state(cut: int) -> None:
     fold = joined(*EVENTS[:cut])
     for seq, event in enumerate(EVENTS[cut:], cut + 1):
-        assert fold.take(orjson.loads(ev.frame(event.type, ev.encode_data(event), seq)))
+        assert fold.take(orjson.loads(codec.frame(event.type, codec.encode_data(event), seq)))
     assert fold.cursor == len(EVENTS)
     expected = folded(*EVENTS)
     assert not differences(fold.state, snapshot(expected)["data"])

@@ -29,9 +29,12 @@ def parts(*events: ev.Event) -> list[str]:
         ((ev.FileChunk(path="a", chunk="x"),), ["owner", "journal"]),
         ((ev.SandboxLog(stream="stdout", line="x"),), ["owner", "journal"]),
         ((ev.FileStart(path="a"),), ["owner", "journal", "closed"]),
-        ((ev.RunResumed(id="1", phase_number=1),), ["owner", "journal", "closed"]),
+        (
+            (ev.RunResumed(id="1", phase_number=1),),
+            ["owner", "journal", "closed", "project", "released"],
+        ),
         ((ev.FileEnd(path="a", content=""),), ["owner", "journal", "closed", "files"]),
-        ((USAGE,), ["owner", "journal", "used"]),
+        ((USAGE,), ["owner", "journal", "used", "spent", "released"]),
         ((QUEUED,), ["owner", "journal", "project", "commanded"]),
         (
             (ev.CommandDropped(id="1", reason="user"),),
@@ -39,7 +42,10 @@ def parts(*events: ev.Event) -> list[str]:
         ),
         (
             (ev.GenerationCancelled(reason="user"),),
-            ["owner", "journal", "closed", "trimmed", "trimmed_log", "project", "settled"],
+            [
+                *("owner", "journal", "closed", "trimmed", "trimmed_log", "project", "settled"),
+                "released",
+            ],
         ),
         ((ev.Hibernated(),), ["owner", "journal", "trimmed", "trimmed_log"]),
     ],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.events import RunState
+from actors.events import ModelCall, RunState
 from actors.records import (
     command_from_record,
     command_record,
@@ -21,16 +23,19 @@ from actors.records import (
     state_from_row,
     stored_text,
     to_column,
+    totals_record,
 )
 from actors.state import (
     Command,
     FileInfo,
     OpenFile,
+    Pause,
     Phase,
     PhaseStatus,
     Problem,
     ProjectState,
     Run,
+    Totals,
 )
 from tests.unit.test_events import PLAN, TEXT
 
@@ -38,6 +43,7 @@ AWKWARD = st.text(st.sampled_from("\0\ue00001\\u"))
 COMMAND = st.builds(
     Command, id=TEXT, description=TEXT | AWKWARD, model=TEXT, max_phases=st.integers(1, 50)
 )
+TOTALS = Totals(calls=3, prompt_tokens=20, completion_tokens=4, cost_usd=0.125, estimated_calls=1)
 PHASE = st.builds(
     Phase,
     number=st.integers(1, 50),
@@ -80,12 +86,24 @@ def test_a_command_and_its_run_come_back_as_they_were(command: Command) -> None:
     assert command_from_record(from_column(to_column(command_record(command)))) == command
     run = Run(command=command, first_phase=3)
     assert run_from_record(from_column(to_column(run_record(run)))) == run
+    call = ModelCall(
+        purpose="plan", model="m", prompt_tokens=1, prompt_usd=0.5, completion_usd=None
+    )
+    pause = Pause(code="c", message=command.description, needed_usd=0.25)
+    run = replace(run, repairs=1, is_steered=True, pause=pause, call=call, totals=TOTALS)
+    assert run_from_record(from_column(to_column(run_record(run)))) == run
 
 
 @given(TEXT | AWKWARD)
 def test_a_problem_comes_back_as_it_was(message: str) -> None:
     problem = Problem(code="c", message=message)
     assert problem_from_record(from_column(to_column(problem_record(problem)))) == problem
+
+
+def test_a_run_of_an_earlier_version_is_read_as_one_without_calls() -> None:
+    record = {"id": "1", "description": "d", "model": "m", "maxPhases": 5, "firstPhase": 2}
+    command = Command(id="1", description="d", model="m", max_phases=5)
+    assert run_from_record(record) == Run(command=command, first_phase=2)
 
 
 EMPTY_ROW = {
@@ -97,6 +115,8 @@ EMPTY_ROW = {
     "preview_url": None,
     "run": None,
     "problem": None,
+    "problems": "[]",
+    "usage": None,
     "last_seq": 0,
     "files": "[]",
     "commands": "[]",
@@ -119,6 +139,8 @@ def test_a_full_row_is_a_full_state() -> None:
         "preview_url": "http://h",
         "run": '{"id": "1", "description": "d", "model": "m", "maxPhases": 5, "firstPhase": 2}',
         "problem": '{"code": "c", "message": "m"}',
+        "problems": '["it crashed"]',
+        "usage": to_column(totals_record(TOTALS)),
         "last_seq": 9,
         "files": '[["a", 1, "ff", 0]]',
         "commands": "["
@@ -138,6 +160,8 @@ def test_a_full_row_is_a_full_state() -> None:
         run=Run(command=command, first_phase=2),
         queue=[Command(id="2", description="d", model="m", max_phases=5)],
         problem=Problem(code="c", message="m"),
+        problems=["it crashed"],
+        totals=TOTALS,
         preview_url="http://h",
         sandbox_kind="docker",
         sandbox_container_id="c0ffee",

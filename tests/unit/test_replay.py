@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from actors import events as ev
-from actors.events import decode_data, encode_data
-from actors.projections import JournalEntry
+from actors.codec import JournalEntry, decode_data, encode_data
 from actors.records import (
     payload_record,
     phase_record,

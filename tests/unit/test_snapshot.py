@@ -14,6 +14,13 @@ from actors.state import ProjectState, apply, file_info
 from tests.support.history import history
 
 SERVICE = "http://h:1"
+NO_USAGE = {
+    "calls": 0,
+    "promptTokens": 0,
+    "completionTokens": 0,
+    "costUsd": 0.0,
+    "estimatedCalls": 0,
+}
 EMPTY: dict[str, object] = {
     "state": "idle",
     "phases": [],
@@ -24,6 +31,8 @@ EMPTY: dict[str, object] = {
     "run": None,
     "problem": None,
     "descriptions": [],
+    "problems": [],
+    "usage": NO_USAGE,
     "previewUrl": None,
     "sandbox": {"kind": None, "containerId": None},
     "model": "demo",
@@ -85,9 +94,20 @@ def test_a_running_project_is_shown_whole() -> None:
         ],
         "openFile": {"path": "c", "text": "text"},
         "queue": [{"id": "2", **on_wire}],
-        "run": {"id": "1", **on_wire, "firstPhase": 1},
+        "run": {
+            "id": "1",
+            **on_wire,
+            "firstPhase": 1,
+            "usage": NO_USAGE,
+            "repairs": 0,
+            "isSteered": False,
+            "pause": None,
+            "call": None,
+        },
         "problem": None,
         "descriptions": ["d"],
+        "problems": [],
+        "usage": NO_USAGE,
         "previewUrl": "http://h:1/preview/p/",
         "sandbox": {"kind": "docker", "containerId": "c0ffee"},
         "model": "m",

@@ -76,7 +76,9 @@ def test_every_event_moves_the_number() -> None:
         ev.DepsInstalled(),
         ev.SandboxLog(stream="stdout", line="x"),
         ev.ModelWarning(kind="k", detail="d"),
-        ev.Usage(purpose="plan", model="m", prompt_tokens=1, completion_tokens=1, cost_usd=1.0),
+        ev.ModelCall(
+            purpose="plan", model="m", prompt_tokens=1, prompt_usd=None, completion_usd=None
+        ),
         ev.Hibernated(),
         ev.FilesWritten(count=1),
         ev.PhaseCompleted(phase_number=1),
