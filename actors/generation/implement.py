@@ -5,13 +5,13 @@ A file that an answer breaks off in stays open, and the next answer is asked to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from actors import events as ev
 from actors.errors import ModelStreamBroken
-from actors.events import Event, RunState
+from actors.events import Event, PhasePlan, RunState
 from actors.generation.faults import Fault, complaint, undelivered
 from actors.generation.meter import usage_event
 from actors.generation.model import ModelFinished, ModelRequest, ModelText, ModelUsage
@@ -19,6 +19,7 @@ from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
 from actors.generation.work import Batches, Work
 from actors.generation.writer import FileWriter
+from actors.paths import clashing_path
 from actors.state import Phase
 
 MAX_IMPLEMENT_TRIES = 3  # calls in a row that bring a phase no further than it was
@@ -33,7 +34,10 @@ async def implement(work: Work, phase: Phase) -> Batches:
     unfinished = _unfinished(work, phase)
     calls = _Calls(_reached(work, phase))
     review = _Review()
-    told: list[Event] = [ev.StateChange(state=RunState.IMPLEMENTING_PHASE)]
+    told: list[Event] = [
+        ev.StateChange(state=RunState.IMPLEMENTING_PHASE),
+        *_delete(work, _in_the_way(phase.plan)),
+    ]
     while (missing := _missing(phase)) and not _is_cut(work):
         if unfinished is None:
             told += _restored(work)
@@ -66,17 +70,23 @@ async def implement(work: Work, phase: Phase) -> Batches:
         if calls.are_over and (missing := _missing(phase)):
             raise broken or undelivered(missing, review.faults)
         unfinished = _unfinished(work, phase)
-    yield [*told, *_restored(work), *_deleted(work, phase)]
+    told += _restored(work)
+    if not _missing(phase):  # until then the texts were of use
+        told += _delete(work, phase.plan.delete)
+    yield told
 
 
-def _deleted(work: Work, phase: Phase) -> list[Event]:
-    """Delete what the plan says, behind the last file: until then its text was of use."""
-    if _missing(phase):  # the run is steered elsewhere
-        return []
-    paths = [path for path in phase.plan.delete if path in work.files]
-    for path in paths:
+def _in_the_way(plan: PhasePlan) -> list[str]:
+    """Return what has to go first: a file where a directory is to be, or the reverse."""
+    planned = {file.path for file in plan.files}
+    return [path for path in plan.delete if clashing_path(path, planned) is not None]
+
+
+def _delete(work: Work, paths: Iterable[str]) -> list[Event]:
+    existing = [path for path in paths if path in work.files]
+    for path in existing:
         del work.files[path]
-    return [ev.FileDeleted(path=path) for path in paths]
+    return [ev.FileDeleted(path=path) for path in existing]
 
 
 @dataclass(slots=True)

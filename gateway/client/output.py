@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -37,13 +38,16 @@ class OutputDirectory:
         self.written.add(path)
 
     def delete(self, path: str) -> None:
-        """Delete one file, if it is there."""
+        """Delete one file, if it is there, and the directories that are empty without it."""
         target = self._target(path)
         try:
             target.unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(target, error) from error
         self.written.discard(path)
+        with contextlib.suppress(OSError):  # of the first that is not empty
+            for directory in list(target.parents)[: path.count("/")]:
+                directory.rmdir()
 
     def _target(self, path: str) -> Path:
         if not is_safe_path(path):

@@ -482,6 +482,28 @@ async def test_files_that_end_in_one_batch_keep_each_its_own_bytes(
     assert await reader.files(PROJECT) == claim.state.files
 
 
+async def test_a_deleted_file_has_no_row_and_the_last_word_in_a_batch_counts(
+    store: Store, reader: Reader
+) -> None:
+    claim = await store.claim(PROJECT)
+    ends = [ev.FileEnd(path=path, content=path) for path in ("a", "b", "nul \0")]
+    await append(store, claim.epoch, claim.state, *ends)
+    await append(
+        store,
+        claim.epoch,
+        claim.state,
+        ev.FileDeleted(path="a"),
+        ev.FileDeleted(path="nul \0"),
+        ev.FileEnd(path="c", content="1"),
+        ev.FileDeleted(path="c"),
+        ev.FileDeleted(path="b"),
+        ev.FileEnd(path="b", content="2"),
+        ev.FileDeleted(path="never"),
+    )
+    assert await store.file_contents(PROJECT) == {"b": "2"}
+    assert await reader.files(PROJECT) == claim.state.files
+
+
 async def test_remove_drops_everything_and_may_be_repeated(
     store: Store, sql: asyncpg.Connection[asyncpg.Record]
 ) -> None:

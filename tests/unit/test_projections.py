@@ -34,6 +34,11 @@ def parts(*events: ev.Event) -> list[str]:
             ["owner", "journal", "closed", "project", "released"],
         ),
         ((ev.FileEnd(path="a", content=""),), ["owner", "journal", "closed", "files"]),
+        ((ev.FileDeleted(path="a"),), ["owner", "journal", "deleted"]),
+        (
+            (ev.FileEnd(path="a", content=""), ev.FileDeleted(path="b")),
+            ["owner", "journal", "closed", "files", "deleted"],
+        ),
         ((USAGE,), ["owner", "journal", "used", "spent", "released"]),
         ((QUEUED,), ["owner", "journal", "project", "commanded"]),
         (
