@@ -196,7 +196,12 @@ async def test_the_projections_equal_the_fold_after_every_batch(
         size = rng.randint(1, 12)
         batch, events = events[:size], events[size:]
         await append(store, epoch, state, *batch)
-        contents |= {e.path: e.content for e in batch if isinstance(e, ev.FileEnd)}
+        for event in batch:
+            match event:
+                case ev.FileEnd():
+                    contents[event.path] = event.content
+                case ev.FileDeleted():
+                    contents.pop(event.path, None)
         claim = await store.claim(PROJECT)
         epoch = claim.epoch
         assert await saved(reader) == comparable(state)
