@@ -302,9 +302,13 @@ class Ping(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pong(Message):
-    """Project actor or nursery -> supervisor: its mailbox and its loop work; its process id."""
+    """Project actor or nursery -> supervisor: its mailbox and its loop work; its process id.
+
+    `nursery` is the sender's number, 0 of a project actor.
+    """
 
     pid: int
+    nursery: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,11 +28,11 @@ class Nursery(BaseActor):
     @handles(ConfigureNursery)
     def configure(self, message: ConfigureNursery, sender: Any) -> None:
         self._supervisor, self._number = message.supervisor, message.number
-        self.send(message.supervisor, Pong(pid=os.getpid()))
+        self.send(message.supervisor, Pong(pid=os.getpid(), nursery=self._number))
 
     @handles(Ping)
     def answer(self, message: Ping, sender: Any) -> None:
-        self.send(sender, Pong(pid=os.getpid()))
+        self.send(sender, Pong(pid=os.getpid(), nursery=self._number))
 
     @handles(BreedSpares)
     def breed(self, message: BreedSpares, sender: Any) -> None:

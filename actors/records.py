@@ -203,7 +203,7 @@ def state_from_row(project_id: str, row: Mapping[str, Any]) -> ProjectState:
         sandbox_container_id=row["sandbox_container_id"],
         descriptions=[command.description for status, command in commands if status != "queued"],
         problems=from_column(row["problems"]),
-        totals=totals_from_record(from_column(row["usage"])),
+        totals=totals_from_record(from_column(row["usage"]) if row["usage"] else None),
         designing=0 if index is None else index + 1,
         last_seq=row["last_seq"],
     )

@@ -126,11 +126,13 @@ class Supervisor(BaseActor):
 
     @handles(m.Pong)
     def note_sign_of_life(self, message: m.Pong, sender: Any) -> None:
-        self._roster.heard(sender)
-        for number, nursery in self._nurseries.items():
-            if nursery.address == sender:  # its address of birth and its port are equal
-                nursery.pid = message.pid
-                self._watchdog.heard(str(number))
+        if not message.nursery:
+            self._roster.heard(sender)
+        elif message.nursery in self._nurseries:
+            self._nurseries[message.nursery].pid = message.pid
+            self._watchdog.heard(str(message.nursery))
+        else:  # it was given up, and its children with it
+            self._kill(message.pid)
 
     @handles(m.ProjectIdle)
     def note_idle(self, message: m.ProjectIdle, sender: Any) -> None:
@@ -167,11 +169,14 @@ class Supervisor(BaseActor):
         """A nursery died and its children with it: treat each as a crash."""
         for number, nursery in list(self._nurseries.items()):
             if nursery.address == message.childAddress:
-                del self._nurseries[number]
-                if not self._has_ended:
-                    log.error("nursery %d died; its actors go on elsewhere", number)
-                self._carry_out(self._roster.nursery_died(nursery.children, nursery.unborn))
+                self._lose_nursery(number)
         self._finish_stop_if_empty()
+
+    def _lose_nursery(self, number: int) -> None:
+        nursery = self._nurseries.pop(number)
+        if not self._has_ended:
+            log.error("nursery %d died; its actors go on elsewhere", number)
+        self._carry_out(self._roster.nursery_died(nursery.children, nursery.unborn))
 
     # --- the clock, the lifeline, the end --------------------------------------------------------
 
@@ -240,13 +245,15 @@ class Supervisor(BaseActor):
         for name in findings.to_ask:
             self.send(nurseries[name].address, m.Ping())
         for name in findings.hung:
-            self._kill(nurseries[name].pid)
+            if nurseries[name].pid:
+                self._kill(nurseries[name].pid)
+            else:  # Thespian may not tell of one that ends before it has said a word
+                self._lose_nursery(int(name))
 
     def _kill(self, pid: int) -> None:
         log.error("process %d hangs; it is ended", pid)
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     # --- effects ---------------------------------------------------------------------------------
 

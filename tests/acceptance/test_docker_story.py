@@ -88,6 +88,7 @@ async def test_an_app_is_built_in_a_container_sleeps_is_changed_and_survives_a_r
     openrouter.add_phase("Server", BASE)
     openrouter.add_phase("Texts", {"greeting.txt": "hello again\n"}, last=True)
     openrouter.add_phase("Follow-up", {"greeting.txt": "goodbye\n"}, last=True)
+    second_plan = openrouter.hold("isLastPhase", purpose="plan", phase=2)
     settings = environment(docker_engine, openrouter)
     service = await services.start(**settings)
     viewer = Viewer(service, "shop")
@@ -98,6 +99,7 @@ async def test_an_app_is_built_in_a_container_sleeps_is_changed_and_survives_a_r
         url = (await viewer.expect("server_started"))["data"]["url"]
         assert url == f"{service.url}/preview/shop/"
         assert await text_of(url) == "hello true"
+        second_plan.release()
         await viewer.expect("generation_complete")
         assert await text_of(url) == "hello again true"
         await viewer.expect("hibernated")

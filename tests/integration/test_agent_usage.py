@@ -11,6 +11,10 @@ from tests.support.agent import SITE, World
 from tests.support.openrouter import Answer
 
 
+LONG = {"app.js": "".join(f"console.log({n}); // line {n}\n" for n in range(60))}
+HALF = "console.log(30); // line 30\n"
+
+
 def told(world: World, type_: str) -> list[dict[str, Any]]:
     return [frame["data"] for frame in world.sink.frames if frame["type"] == type_]
 
@@ -42,11 +46,11 @@ async def test_every_call_is_announced_and_its_usage_is_what_the_server_tells(
 
 
 async def test_a_call_that_is_cancelled_is_accounted_for_by_what_came_of_it(world: World) -> None:
-    world.model.add_phase("Base", SITE, last=True)
-    gate = world.model.hold("console.log(1)")
+    world.model.add_phase("Base", LONG, last=True)
+    gate = world.model.hold(HALF)
     await world.live()
     await world.generate()
-    await world.sink.until(lambda f: "console.log(1)" in f["data"].get("chunk", ""))
+    await world.sink.until(lambda f: f["data"].get("chunk", "").endswith(HALF))
     await world.request(m.CancelGeneration)
     gate.release()
     await world.sink.expect("generation_cancelled")
@@ -54,7 +58,7 @@ async def test_a_call_that_is_cancelled_is_accounted_for_by_what_came_of_it(worl
     assert not plan["estimated"]
     assert implement["estimated"]
     assert implement["promptTokens"] == told(world, "model_call")[1]["promptTokens"]
-    assert implement["completionTokens"] >= estimated_tokens("".join(SITE.values())) // 2
+    assert implement["completionTokens"] >= estimated_tokens(LONG["app.js"]) // 3
     types = world.sink.types()
     assert types.index("usage", types.index("file_chunk")) < types.index("generation_cancelled")
 
@@ -62,11 +66,11 @@ async def test_a_call_that_is_cancelled_is_accounted_for_by_what_came_of_it(worl
 async def test_a_call_that_dies_with_its_process_is_accounted_for_by_the_next_life(
     world: World,
 ) -> None:
-    world.model.add_phase("Base", SITE, last=True)
-    gate = world.model.hold("console.log(1)")
+    world.model.add_phase("Base", LONG, last=True)
+    gate = world.model.hold(HALF)
     await world.live()
     await world.generate()
-    await world.sink.until(lambda f: "console.log(1)" in f["data"].get("chunk", ""))
+    await world.sink.until(lambda f: f["data"].get("chunk", "").endswith(HALF))
     await world.everything_is_saved()
     await world.die()
     gate.release()

@@ -505,8 +505,8 @@ class AbsentReader(Reader):
         return await super().state(project_id)
 
     async def come_back(self, database_url: str) -> None:
+        self._database_url = database_url  # first: who tries meanwhile makes a pool
         await self.close()
-        self._database_url = database_url
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -295,6 +296,26 @@ async def test_more_projects_than_a_nursery_holds_get_a_second_one_and_all_can_l
     await asyncio.gather(*(system.ask(m.PassivateProject, project_id=name) for name in names))
     await system.gone(processes)
     assert (await system.status()).live == 0
+
+
+async def test_a_nursery_that_dies_as_it_is_born_is_replaced(system: System) -> None:
+    supervisor = system.supervisor
+    (first,) = supervisor.children()
+    first.kill()
+    newborn = await asyncio.to_thread(_next_child, supervisor, first)
+    newborn.kill()
+    assert (await system.ask(m.ReviveProject, project_id="p1")).project_id == "p1"
+    assert newborn not in supervisor.children()
+
+
+def _next_child(parent: psutil.Process, other: psutil.Process) -> psutil.Process:
+    """Wait, without a pause, until the parent has a child beside `other`, and return it."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        for child in parent.children():
+            if child != other:
+                return child
+    raise AssertionError("no child was born")
 
 
 # --- no answer -----------------------------------------------------------------------------------

@@ -157,8 +157,8 @@ def test_an_outcome_is_not_changed_by_what_comes_after_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "outcome"),
     [
-        ({"run": {"id": OURS}, "state": "designing_phase"}, None),
-        ({"queue": [{"id": OURS}]}, None),
+        ({"run": {"id": OURS, "pause": None}, "state": "designing_phase"}, None),
+        ({"queue": [{"id": OURS, "pause": None}]}, None),
         (
             {"state": "complete", "files": [{"path": "a"}]},
             Outcome(status="complete", files=("a",)),
@@ -181,5 +181,5 @@ def test_a_snapshot_in_place_of_a_replay_tells_what_became_of_our_run(
 
 def test_numbers_that_begin_anew_after_a_snapshot_are_followed() -> None:
     follower = running()
-    follower.see(snapshot(1, run={"id": OURS}))
+    follower.see(snapshot(1, run={"id": OURS, "pause": None}))
     assert follower.see(frame("file_start", 2, path="a"))

@@ -19,6 +19,7 @@ from actors.records import (
     run_record,
     state_from_row,
     to_column,
+    totals_record,
 )
 from actors.snapshot import snapshot_data
 from actors.state import Command, OpenFile, ProjectState, apply
@@ -57,6 +58,8 @@ def row_of(state: ProjectState) -> dict[str, Any]:
         "preview_url": state.preview_url,
         "run": to_column(run_record(state.run)) if state.run else None,
         "problem": to_column(problem_record(state.problem)) if state.problem else None,
+        "problems": to_column(state.problems),
+        "usage": to_column(totals_record(state.totals)),
         "last_seq": state.last_seq,
         "files": to_column(
             [
