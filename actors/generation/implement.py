@@ -5,6 +5,7 @@ A file that an answer breaks off in stays open, and the next answer is asked to 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from actors.paths import clashing_path
 from actors.state import Phase
 
 MAX_IMPLEMENT_TRIES = 3  # calls in a row that bring a phase no further than it was
-MAX_IMPLEMENT_CALLS = 12  # for the files of one phase, in one life; 40 files of 5 KB, 20 KB a call
+MAX_IMPLEMENT_CALLS = 12  # for up to 40 files of one phase, in one life: 5 KB each, 20 KB a call
+FILES_PER_CALLS = 40
 
 
 async def implement(work: Work, phase: Phase) -> Batches:
@@ -32,7 +34,7 @@ async def implement(work: Work, phase: Phase) -> Batches:
     Where the run is steered elsewhere, it ends after the file that is being written.
     """
     unfinished = _unfinished(work, phase)
-    calls = _Calls(_reached(work, phase))
+    calls = _Calls(_reached(work, phase), len(phase.plan.files))
     review = _Review()
     told: list[Event] = [
         ev.StateChange(state=RunState.IMPLEMENTING_PHASE),
@@ -185,8 +187,9 @@ def _missing(phase: Phase) -> list[str]:
 class _Calls:
     """Counts the calls for one phase in one life, and bounds them."""
 
-    def __init__(self, reached: tuple[int, int]) -> None:
+    def __init__(self, reached: tuple[int, int], files: int) -> None:
         self.made = 0
+        self._most = MAX_IMPLEMENT_CALLS * math.ceil(files / FILES_PER_CALLS)
         self._furthest = reached
         self._in_vain = 0
 
@@ -198,4 +201,4 @@ class _Calls:
 
     @property
     def are_over(self) -> bool:
-        return self._in_vain >= MAX_IMPLEMENT_TRIES or self.made >= MAX_IMPLEMENT_CALLS
+        return self._in_vain >= MAX_IMPLEMENT_TRIES or self.made >= self._most
