@@ -115,7 +115,7 @@ class ModelError(ServiceError):
     """The model could not answer."""
 
     code = "model_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False  # whether the same call may succeed a little later
 
 
 class ModelUnauthorized(ModelError):
@@ -152,6 +152,10 @@ class ModelUnavailable(ModelError):
 
     code = "model_unavailable"
     retryable = True
+
+    def __init__(self, message: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class ModelStreamBroken(ModelError):

@@ -326,6 +326,22 @@ class ModelWarning(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRetry(Event):
+    """A model call failed before its first text; `model` is asked next, after `wait_seconds`.
+
+    `attempt` counts the calls made for the same request, that next one included; `reason` is a
+    sentence.
+    """
+
+    type = "model_retry"
+    is_barrier = False
+    attempt: int
+    wait_seconds: float
+    reason: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall(Event):
     """A model is about to be asked; a usage follows, also where the call is broken off.
 
@@ -363,36 +379,13 @@ class Hibernated(Event):
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.type: cls
     for cls in (
-        StateChange,
-        PhaseDesigning,
-        PhaseDesigned,
-        FileStart,
-        FileChunk,
-        FileEnd,
-        FileRestored,
-        FileDeleted,
-        FilesWritten,
-        DepsInstalled,
-        ServerStarted,
-        PhaseCompleted,
-        PhaseFailed,
-        PhaseCut,
-        ProblemReported,
-        GenerationComplete,
-        ErrorRaised,
-        CommandQueued,
-        CommandDropped,
-        CommandAnswered,
-        RunStarted,
-        RunSteered,
-        RunPaused,
-        RunResumed,
-        GenerationCancelled,
-        SandboxStarted,
-        SandboxLog,
-        ModelWarning,
-        ModelCall,
-        Usage,
+        *(StateChange, PhaseDesigning, PhaseDesigned, PhaseCompleted, PhaseFailed, PhaseCut),
+        *(FileStart, FileChunk, FileEnd, FileRestored, FileDeleted, FilesWritten),
+        *(DepsInstalled, ServerStarted, SandboxStarted, SandboxLog, ProblemReported),
+        *(CommandQueued, CommandDropped, CommandAnswered),
+        *(RunStarted, RunSteered, RunPaused, RunResumed),
+        *(GenerationComplete, GenerationCancelled, ErrorRaised),
+        *(ModelWarning, ModelRetry, ModelCall, Usage),
         Hibernated,
     )
 }

@@ -58,7 +58,14 @@ LOAD_OWNED = _LOAD.format(files="'[]'")
 
 
 #: Kinds of events by what they change beside the journal.
-_KEEPS_STATE = (ev.FileStart, ev.FileChunk, ev.SandboxLog, ev.ModelWarning, ev.Hibernated)
+_KEEPS_STATE = (
+    ev.FileStart,
+    ev.FileChunk,
+    ev.SandboxLog,
+    ev.ModelWarning,
+    ev.ModelRetry,
+    ev.Hibernated,
+)
 _CHANGES_FILES = (ev.FileEnd, ev.FileDeleted)
 _CHANGES_PHASES = (
     *_CHANGES_FILES,

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from actors.errors import InvalidSetting
 
 KEPT_EVENTS = 10_000  # by default; of one project
+REPLAY = "replay:"  # what a model id begins with that is a recording
 MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux; room for the longest name inside
 
 
@@ -69,7 +70,30 @@ class Settings:
         "https://openrouter.ai/api/v1",
         "any server that speaks OpenAI's chat completions",
     )
-    model: str = _setting("CODEGEN_MODEL", "anthropic/claude-3.5-sonnet", "default model id")
+    model: str = _setting(
+        "CODEGEN_MODEL",
+        "anthropic/claude-3.5-sonnet",
+        "default model id; replay:DIR plays what CODEGEN_RECORD_DIR has recorded",
+    )
+    models: str = _setting(
+        "CODEGEN_MODELS",
+        "",
+        "default model id and its fallbacks, comma separated; set, it replaces CODEGEN_MODEL",
+    )
+    prices: str = _setting(
+        "CODEGEN_PRICES",
+        "",
+        "model=prompt/completion in USD per million tokens, comma separated; else the server's",
+    )
+    context_tokens: int = _setting(
+        "CODEGEN_CONTEXT_TOKENS",
+        0,
+        "what prompt and answer may have together in tokens; 0 is what the server says",
+        low=0,
+    )
+    record_dir: str = _setting(
+        "CODEGEN_RECORD_DIR", "", "directory where every exchange with the model is stored"
+    )
     max_phases: int = _setting("CODEGEN_MAX_PHASES", 5, "most phases of one run", low=1, high=50)
     max_files_per_phase: int = _setting(
         "CODEGEN_MAX_FILES_PER_PHASE", 40, "most files of one phase's plan", low=1, high=200
@@ -153,6 +177,10 @@ class Settings:
             os.path.expanduser(values["state_dir"] or default_state_dir(environment))
         )
         values["openrouter_base_url"] = values["openrouter_base_url"].rstrip("/")
+        if replay := read_replay(values["model"]):
+            values["model"] = replay.model_id
+        if values["record_dir"]:
+            values["record_dir"] = os.path.abspath(os.path.expanduser(values["record_dir"]))
         settings = cls(**values)
         settings._check()
         return settings
@@ -165,6 +193,15 @@ class Settings:
             )
         if self.database_url and not _is_address(self.database_url, "postgresql", "postgres"):
             raise InvalidSetting("DATABASE_URL must begin with postgresql://")
+        names = self.model_ids
+        if not all(names) or len(set(names)) < len(names):
+            raise InvalidSetting(
+                "CODEGEN_MODELS must be model ids separated by commas, each of them once, "
+                f"not {self.models!r}"
+            )
+        if self.models and any(name.startswith(REPLAY) for name in names):
+            raise InvalidSetting("CODEGEN_MODELS cannot name a recording; set CODEGEN_MODEL")
+        read_prices(self.prices)
 
     def environment(self) -> dict[str, str]:
         """Return the variables that make another process read the same settings."""
@@ -175,14 +212,32 @@ class Settings:
 
     @property
     def is_demo(self) -> bool:
-        """Whether the built-in demo model serves: no key and no server of one's own."""
+        """Whether the built-in demo model serves: no key, no server of one's own, no recording."""
         default_url = type(self).__dataclass_fields__["openrouter_base_url"].default
-        return not self.openrouter_api_key and self.openrouter_base_url == default_url
+        is_keyless = not self.openrouter_api_key and self.openrouter_base_url == default_url
+        return is_keyless and self.replay is None
+
+    @property
+    def model_ids(self) -> tuple[str, ...]:
+        """The default model, and its fallbacks in order."""
+        if not self.models:
+            return (self.model,)
+        return tuple(name.strip() for name in self.models.split(","))
+
+    @property
+    def replay(self) -> Replay | None:
+        """The recording that serves as the model, if one does."""
+        return None if self.models else read_replay(self.model)
+
+    @property
+    def usd_per_token(self) -> dict[str, tuple[float, float]]:
+        """The prices that were set: of prompt and completion, by model."""
+        return read_prices(self.prices)
 
     @property
     def model_label(self) -> str:
         """The name that the log, the status and the snapshot show."""
-        return "demo" if self.is_demo else self.model
+        return "demo" if self.is_demo else self.model_ids[0]
 
     @property
     def url(self) -> str:
@@ -224,6 +279,60 @@ class Settings:
     @property
     def feed_socket(self) -> Path:
         return self.run_dir / "feed.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A directory of recordings, played `speed` times as fast; 0 is without any pause."""
+
+    directory: str
+    speed: float = 1.0
+
+    @property
+    def model_id(self) -> str:
+        return f"{REPLAY}{self.directory}" + (f"?speed={self.speed:g}" if self.speed != 1 else "")
+
+
+def read_replay(model: str) -> Replay | None:
+    """Read `replay:DIR` or `replay:DIR?speed=10`; None for any other model id.
+
+    Raises InvalidSetting.
+    """
+    if not model.startswith(REPLAY):
+        return None
+    directory, _, query = model.removeprefix(REPLAY).partition("?")
+    name, _, value = query.partition("=")
+    try:
+        speed = float(value) if query else 1.0
+    except ValueError:
+        speed = -1.0
+    if not directory or name not in ("", "speed") or not 0 <= speed < math.inf:
+        raise InvalidSetting(
+            f"CODEGEN_MODEL must be replay:DIR or replay:DIR?speed=N, not {model!r}"
+        )
+    return Replay(os.path.abspath(os.path.expanduser(directory)), speed)
+
+
+def read_prices(text: str) -> dict[str, tuple[float, float]]:
+    """Read `model=prompt/completion,...`, given per million tokens, as USD per token.
+
+    Raises InvalidSetting.
+    """
+    prices: dict[str, tuple[float, float]] = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        model, _, price = entry.rpartition("=")
+        prompt, _, completion = price.partition("/")
+        try:
+            pair = float(prompt) / 1e6, float(completion) / 1e6
+        except ValueError:
+            pair = -1.0, -1.0
+        if not model or not all(0 <= usd <= 1 for usd in pair):
+            raise InvalidSetting(
+                "CODEGEN_PRICES must be model=prompt/completion in USD per million tokens, comma "
+                f"separated, such as a/model=3/15, not {entry!r}"
+            )
+        prices[model] = pair
+    return prices
 
 
 def _is_address(text: str, *schemes: str, has_host: bool = False) -> bool:

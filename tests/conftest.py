@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.docker",
     "tests.support.openrouter",
+    "tests.support.model_client",
     "tests.support.service",
     "tests.support.agent",
 ]

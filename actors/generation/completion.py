@@ -1,102 +1,27 @@
-"""One streamed chat completion: its chunks, its end, and what its errors mean. No I/O.
+"""One streamed chat completion: its chunks, its end, and what it consumed. No I/O.
 
 The format is OpenAI's, with what OpenRouter adds: `cost` in the usage chunk, error chunks in the
-middle of a stream (https://openrouter.ai/docs/api-reference/streaming), `metadata.raw` for the
-words of the provider behind it, `metadata.reasons` when a moderation rejects the input.
+middle of a stream (https://openrouter.ai/docs/api-reference/streaming).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
 
-from actors.errors import (
-    ModelError,
-    ModelNotFound,
-    ModelPaymentRequired,
-    ModelRateLimited,
-    ModelRefused,
-    ModelStreamBroken,
-    ModelUnauthorized,
-    ModelUnavailable,
-)
-from actors.generation.model import ModelEvent, ModelFinished, ModelUsage
+from actors.errors import ModelError, ModelRefused, ModelStreamBroken
+from actors.generation.explainer import Explainer, status_in
+from actors.generation.model import ModelEvent, ModelFinished, ModelRequest, ModelUsage
+from actors.generation.tokens import estimated_tokens
 
-MAX_DETAIL_CHARS = 200  # of the server's own words in our messages
 MAX_ANSWER_CHARS = 8_000_000
+MAX_COUNT = 10**12  # what is above is neither a count of tokens nor a cost
 
-_GARBAGE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff\u2028\u2029]+")
-_UNKNOWN_MODEL = re.compile(r"not a valid model|model .*(not found|not exist|unknown)", re.I)
-
-
-class Explainer:
-    """Turns a server's errors into ours; it knows the key only to keep it out of the messages."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def explain(
-        self, status: int | None, error: Any, model: str, retry_after_seconds: float | None = None
-    ) -> ModelError:
-        """Map a status (None where unknown) and the server's `error` member to our error."""
-        said = self._detail(error)
-        note = f" ({': '.join(filter(None, [str(status or ''), said]))})" if status or said else ""
-        match status:
-            case 403 if _is_moderated(error):
-                return ModelRefused(
-                    f"The model's provider rejects the request{note}; change the description and "
-                    "generate again."
-                )
-            case 401 | 403:
-                verb = "refused the key" if self._api_key else "wants a key"
-                return ModelUnauthorized(
-                    f"The model's server {verb}{note}; check OPENROUTER_API_KEY."
-                )
-            case 402:
-                return ModelPaymentRequired(
-                    f"The model's account has no credit left{note}; add credit and generate again."
-                )
-            case 404:
-                return _unknown_model(model, note)
-            case 400 if _UNKNOWN_MODEL.search(said):
-                return _unknown_model(model, note)
-            case 408 | 429:
-                pause = f" of {retry_after_seconds:g} seconds" if retry_after_seconds else ""
-                return ModelRateLimited(
-                    f"The model's server asks for a pause{pause}{note}; try again later.",
-                    retry_after_seconds=retry_after_seconds,
-                )
-            case int() if status >= 500:
-                return ModelUnavailable(f"The model's server failed{note}; try again later.")
-            case int() if 300 <= status < 400:
-                return ModelUnavailable(
-                    f"The model's server answered with a redirect{note}; check OPENROUTER_BASE_URL."
-                )
-            case int():
-                return ModelError(
-                    f"The model's server refused the request{note}; check CODEGEN_MODEL and "
-                    "OPENROUTER_BASE_URL."
-                )
-            case _:
-                return ModelStreamBroken(f"The model's answer broke off{note}.")
-
-    def _detail(self, error: Any) -> str:
-        """Return the server's own words, fit for a sentence of ours: short, clean, without key."""
-        words = [error] if isinstance(error, str) else []
-        if isinstance(error, Mapping):
-            metadata = error.get("metadata")
-            raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
-            words = [text for text in (error.get("message"), raw) if isinstance(text, str)]
-        said = ": ".join(words)
-        if self._api_key:
-            said = said.replace(self._api_key, "[key]")
-        said = _GARBAGE.sub(" ", said).strip()
-        if said.startswith("<"):  # markup says nothing to a user
-            return ""
-        return said[:MAX_DETAIL_CHARS].rstrip(" .")
+#: Members of a delta that a model's thoughts come in (OpenRouter's; vLLM's and DeepSeek's): they
+#: are not shown, but paid for.
+_THOUGHTS = ("reasoning", "reasoning_content")
 
 
 class Completion:
@@ -106,14 +31,21 @@ class Completion:
     `check` raises it.
     """
 
-    def __init__(self, model: str, explainer: Explainer) -> None:
-        self._model = model
+    def __init__(self, request: ModelRequest, explainer: Explainer) -> None:
+        self._request = request
         self._explainer = explainer
-        self._chars = 0
-        self._usage: ModelUsage | None = None
+        self._chars = 0  # of the text
+        self._received: list[str] = []  # the text and the thoughts
+        self._served_by = request.model
+        self._told: Mapping[str, Any] | None = None
+        self._is_refused = False
         self.finish_reason: str | None = None
         self.problem: ModelError | None = None
         self.is_done = False
+
+    @property
+    def has_text(self) -> bool:
+        return self._chars > 0
 
     def feed(self, chunks: Iterable[str]) -> str:
         """Take the data of some SSE events and return their text."""
@@ -136,19 +68,45 @@ class Completion:
         if self.problem is not None:
             raise self.problem
 
-    def end(self) -> Iterator[ModelEvent]:
-        """Yield the closing events; raises if the answer did not end as it should."""
-        self.check()
+    def end(self, broken: ModelError | None = None) -> Iterator[ModelEvent]:
+        """Yield the usage, then the end; raises instead if the answer did not end as it should.
+
+        `broken` is what else ended it. An answer that began with an error has no usage: it was
+        refused.
+        """
+        problem = broken or self.problem or self._fault_of_end()
+        if not self._is_refused:
+            yield self._usage()
+        if problem is not None:
+            raise problem
+        assert self.finish_reason is not None
+        yield ModelFinished(reason=self.finish_reason)
+
+    def _fault_of_end(self) -> ModelError | None:
         if self.finish_reason is None:
-            raise ModelStreamBroken("The model's answer ended before it was complete.")
-        if self._usage is not None:
-            yield self._usage
+            return ModelStreamBroken("The model's answer ended before it was complete.")
         if self.finish_reason == "content_filter":
-            raise ModelRefused(
+            return ModelRefused(
                 "The model's provider filtered the answer; change the description and generate "
                 "again."
             )
-        yield ModelFinished(reason=self.finish_reason)
+        return None
+
+    def _usage(self) -> ModelUsage:
+        """Return what the server has told, or an estimate."""
+        told = self._told or {}
+        prompt, completion = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+        is_told = prompt is not None and completion is not None
+        if prompt is None or completion is None:
+            prompt = estimated_tokens(*(message.content for message in self._request.messages))
+            completion = estimated_tokens(*self._received)
+        return ModelUsage(
+            model=self._served_by,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cost_usd=_amount(told, "cost"),
+            estimated=not is_told,
+        )
 
     def _take(self, data: str) -> str:
         try:
@@ -161,8 +119,10 @@ class Completion:
         if chunk.get("error") or chunk.get("object") == "error":  # the latter is vLLM's way
             self._fail(chunk.get("error") or chunk)
             return ""
+        if isinstance(chunk.get("model"), str) and chunk["model"]:
+            self._served_by = chunk["model"]
         if isinstance(chunk.get("usage"), dict):
-            self._usage = _usage(chunk["usage"], str(chunk.get("model") or self._model))
+            self._told = chunk["usage"]
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             return self._take_choice(choices[0])
@@ -178,62 +138,34 @@ class Completion:
         delta = choice.get("delta")
         if not isinstance(delta, Mapping):
             return ""
+        self._received += [
+            thought for name in _THOUGHTS if isinstance(thought := delta.get(name), str)
+        ]
         text = delta.get("content")
         if not isinstance(text, str):
             return ""
+        self._received.append(text)
         self._chars += len(text)
         return text
 
     def _fail(self, error: Any) -> None:
         """Keep an error chunk: before any text as if it were the status, later as a break."""
         status = status_in(error)
-        problem = self._explainer.explain(status, error, self._model)
+        problem = self._explainer.explain(status, error, self._request.model)
         if problem.retryable and self._chars:
-            problem = self._explainer.explain(None, error, self._model)
+            problem = self._explainer.explain(None, error, self._request.model)
+        self._is_refused = not self._received and self._told is None
         self.problem = problem
 
 
-def error_member(body: bytes) -> Any:
-    """Return `error` of a JSON body, the body itself if it has a message or is plain text."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body.decode(errors="replace")
-    if not isinstance(value, Mapping):
+def _count(told: Mapping[str, Any], name: str) -> int | None:
+    value = told.get(name)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return value if is_count else None
+
+
+def _amount(told: Mapping[str, Any], name: str) -> float | None:
+    value: Any = told.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return value.get("error", value if "message" in value else None)
-
-
-def status_in(error: Any) -> int | None:
-    """Return the HTTP status that an error member names as its code, if it does."""
-    code = error.get("code") if isinstance(error, Mapping) else None
-    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
-        code = int(code)
-    return code if isinstance(code, int) and 300 <= code <= 599 else None
-
-
-def _is_moderated(error: Any) -> bool:
-    """Say whether a 403 is about the input: OpenRouter then names `reasons` in its metadata."""
-    metadata = error.get("metadata") if isinstance(error, Mapping) else None
-    return isinstance(metadata, Mapping) and bool(metadata.get("reasons"))
-
-
-def _unknown_model(model: str, note: str) -> ModelNotFound:
-    return ModelNotFound(
-        f"The model's server does not know the model {model!r}{note}; check CODEGEN_MODEL and "
-        "OPENROUTER_BASE_URL."
-    )
-
-
-def _usage(usage: Mapping[str, Any], model: str) -> ModelUsage:
-    cost = usage.get("cost")
-    return ModelUsage(
-        model=model,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cost_usd=float(cost) if isinstance(cost, int | float) else None,
-    )
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    return float(value) if 0 <= value <= MAX_COUNT else None

@@ -96,10 +96,6 @@ class DemoModel:
     def __init__(self, *, characters_per_second: float = CHARACTERS_PER_SECOND) -> None:
         self._characters_per_second = characters_per_second
 
-    async def facts(self, model: str) -> ModelFacts:
-        """Return what is known: it costs nothing."""
-        return ModelFacts(prompt_usd=0.0, completion_usd=0.0)
-
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer the request; see `Model.stream`. It never fails, it costs nothing."""
         prompt = request.messages[-1].content
@@ -114,6 +110,10 @@ class DemoModel:
             cost_usd=0.0,
         )
         yield ModelFinished(reason="stop")
+
+    async def facts(self, model: str) -> ModelFacts:
+        """Say that it is free."""
+        return ModelFacts(prompt_usd=0.0, completion_usd=0.0)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from actors import events as ev
 from actors.errors import ModelStreamBroken, PlanInvalid, ServiceError
 from actors.events import Event, RunState
 from actors.generation.meter import usage_event
-from actors.generation.model import ModelFinished, ModelRequest, ModelText, ModelUsage
+from actors.generation.model import (
+    ModelFinished,
+    ModelRequest,
+    ModelRetry,
+    ModelText,
+    ModelUsage,
+)
 from actors.generation.plan import parse_plan, plan_rules
 from actors.generation.prompts import plan_request
 from actors.generation.work import Batches, Work
@@ -42,9 +49,13 @@ async def design(work: Work) -> Batches:
             work.run,
         )
         yield (*told, call)
-        told = []
+        answer = _Answer()
+        told = answer.told
         try:
-            plan = parse_plan(await _ask(work, request, told), rules)
+            async with aclosing(_ask(work, request, answer)) as batches:
+                async for batch in batches:
+                    yield batch
+            plan = parse_plan(answer.text, rules)
         except ServiceError as error:
             failures += 1
             is_over = failures == MAX_PLAN_TRIES
@@ -60,16 +71,27 @@ async def design(work: Work) -> Batches:
             return
 
 
-async def _ask(work: Work, request: ModelRequest, told: list[Event]) -> str:
-    """Return the answer as a whole; what it cost is appended to `told`, also if it fails."""
+@dataclass(slots=True)
+class _Answer:
+    """One answer as a whole, and what it cost."""
+
+    text: str = ""
+    told: list[Event] = field(default_factory=list)
+
+
+async def _ask(work: Work, request: ModelRequest, answer: _Answer) -> Batches:
+    """Have the request answered; only what cannot wait for the answer's end is yielded."""
     parts: list[str] = []
-    async with aclosing(work.meter.stream(request)) as answer:
-        async for part in answer:
+    async with aclosing(work.meter.stream(request)) as stream:
+        async for part in stream:
             match part:
                 case ModelText():
                     parts.append(part.text)
+                case ModelRetry():
+                    again = await work.meter.announce_again(request, part, work.run)
+                    yield (*answer.told, *again)
+                    answer.told.clear()
                 case ModelUsage():
-                    told.append(usage_event(request.purpose, part))
+                    answer.told.append(usage_event(request.purpose, part))
                 case ModelFinished():
-                    pass
-    return "".join(parts)
+                    answer.text = "".join(parts)

@@ -15,7 +15,13 @@ from actors.errors import ModelStreamBroken
 from actors.events import Event, PhasePlan, RunState
 from actors.generation.faults import Fault, complaint, undelivered
 from actors.generation.meter import usage_event
-from actors.generation.model import ModelFinished, ModelRequest, ModelText, ModelUsage
+from actors.generation.model import (
+    ModelFinished,
+    ModelRequest,
+    ModelRetry,
+    ModelText,
+    ModelUsage,
+)
 from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
 from actors.generation.work import Batches, Work
@@ -33,6 +39,9 @@ async def implement(work: Work, phase: Phase) -> Batches:
 
     Where the run is steered elsewhere, it ends after the file that is being written.
     """
+    if work.run.is_steered:  # before this life of the run: its current file is not worth a call
+        yield _restored(work)
+        return
     unfinished = _unfinished(work, phase)
     calls = _Calls(_reached(work, phase), len(phase.plan.files))
     review = _Review()
@@ -126,11 +135,13 @@ async def _write_files(
             async for part in answer:
                 match part:
                     case ModelText():
-                        if _is_cut(work):
-                            return
                         if told := writer.feed(part.text):
                             yield _up_to_cut(work, told)
+                        if _is_cut(work):
+                            return
                         writer.check()
+                    case ModelRetry():
+                        yield await work.meter.announce_again(request, part, work.run)
                     case ModelUsage():
                         yield (usage_event(request.purpose, part),)
                     case ModelFinished():

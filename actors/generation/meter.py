@@ -19,6 +19,7 @@ from actors.generation.model import (
     ModelEvent,
     ModelFacts,
     ModelRequest,
+    ModelRetry,
     ModelText,
     ModelUsage,
 )
@@ -62,8 +63,21 @@ class Meter:
             completion_usd=self._facts.completion_usd,
         )
 
+    async def announce_again(
+        self, request: ModelRequest, retry: ModelRetry, run: Run
+    ) -> tuple[ev.ModelRetry, ev.ModelCall]:
+        """Return what viewers are told before a call is made again, maybe by another model.
+
+        Raises BudgetExceeded and PriceUnknown.
+        """
+        _, call = await self.announce(replace(request, model=retry.model), run)
+        return retry_event(retry), call
+
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Make the announced call; usage without a cost gets that of the known prices."""
+        """Make the announced call; usage without a cost gets that of the known prices.
+
+        After a `ModelRetry` another call follows, which is to be announced as well.
+        """
         self._received_chars, self._usage, self._is_broken_off = 0, None, True
         try:
             async with aclosing(self._model.stream(request)) as answer:
@@ -75,6 +89,9 @@ class Meter:
                         case ModelUsage():
                             self._usage = self._priced(part)
                             yield self._usage
+                        case ModelRetry():
+                            self._received_chars, self._usage = 0, None
+                            yield part
                         case _:
                             yield part
         except Exception:
@@ -109,6 +126,16 @@ def usage_event(purpose: str, usage: ModelUsage) -> ev.Usage:
         completion_tokens=usage.completion_tokens,
         cost_usd=usage.cost_usd,
         estimated=usage.estimated,
+    )
+
+
+def retry_event(retry: ModelRetry) -> ev.ModelRetry:
+    """Return what viewers are told before a call is made again."""
+    return ev.ModelRetry(
+        attempt=retry.attempt,
+        wait_seconds=round(retry.wait_seconds, 1),
+        reason=retry.reason,
+        model=retry.model,
     )
 
 

@@ -1,6 +1,7 @@
-"""The port to a language model: one streaming call, three kinds of answer events.
+"""The port to a language model: one streaming call, four kinds of answer events.
 
-Adapters: `openrouter.py` (any OpenAI-compatible server) and `demo.py` (built in, offline).
+Adapters: `openrouter.py` (any OpenAI-compatible server, or a recording of one) and `demo.py` (built
+in, offline); `retry.py` wraps one and repeats calls that failed before their first text.
 """
 
 from __future__ import annotations
@@ -37,6 +38,30 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What is known of a model; None is unknown. Prices are in USD per token."""
+
+    context_tokens: int | None = None  # prompt and answer together
+    max_completion_tokens: int | None = None
+    prompt_usd: float | None = None
+    completion_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRetry:
+    """A call failed before its first text; `model` is asked next, after `wait_seconds`.
+
+    `attempt` counts the calls made for this request, that next one included; `reason` is a
+    sentence. It comes before the pause.
+    """
+
+    attempt: int
+    wait_seconds: float
+    reason: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelText:
     """More text of the answer."""
 
@@ -45,9 +70,10 @@ class ModelText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUsage:
-    """What the call consumed; `cost_usd` is None where nobody knows.
+    """What one call consumed; `cost_usd` is None where nobody knows.
 
-    `estimated` says that the server has not told: the counts are from `tokens.py`.
+    There is one for each answer that has begun, also if it breaks off. `estimated` says that the
+    server has not told: the counts are from `tokens.py`, or (`meter.py`) the cost from the prices.
     """
 
     model: str
@@ -64,17 +90,7 @@ class ModelFinished:
     reason: str
 
 
-ModelEvent = ModelText | ModelUsage | ModelFinished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFacts:
-    """What is known of a model; prices are in USD per token. None is unknown."""
-
-    context_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    prompt_usd: float | None = None
-    completion_usd: float | None = None
+ModelEvent = ModelRetry | ModelText | ModelUsage | ModelFinished
 
 
 class Model(Protocol):
@@ -83,16 +99,17 @@ class Model(Protocol):
     @property
     def is_demo(self) -> bool: ...
 
-    async def facts(self, model: str) -> ModelFacts:
-        """Return what is known of a model; unknown facts are no error."""
-        ...
-
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Make one call and yield its answer; exactly one `ModelFinished` ends it.
 
-        Cancelling the consumer (or `aclose()`) closes the connection to the server at once.
-        A stream that ends without `ModelFinished` has raised an error.
+        Cancelling the consumer (or `aclose()`) closes the connection to the server at once; what
+        the call has consumed by then is not told. A stream that ends without `ModelFinished` has
+        raised an error.
         """
+        ...
+
+    async def facts(self, model: str) -> ModelFacts:
+        """Return what is known of a model; never raises ServiceError."""
         ...
 
     async def close(self) -> None:

@@ -222,6 +222,11 @@ class ProgressDisplay:
         text = clean(f"{data['kind']}: {data['detail']}")
         return [f"  {self._style.warning()} the model's output was mended: {text}"]
 
+    def _model_retry(self, data: Data, _now: float) -> list[str]:
+        wait = f" in {seconds_text(data['waitSeconds'])}" if data["waitSeconds"] else ""
+        text = clean(f"{data['reason']} Asking {data['model']}{wait}")
+        return [f"  {self._style.warning()} {text} (call {data['attempt']})"]
+
     def _usage(self, data: Data, _now: float) -> list[str]:
         self._tokens += data["promptTokens"] + data["completionTokens"]
         self._cost_usd += data["costUsd"] or 0.0
@@ -268,6 +273,7 @@ class ProgressDisplay:
         "deps_installed": _deps_installed,
         "server_started": _server_started,
         "model_warning": _model_warning,
+        "model_retry": _model_retry,
         "usage": _usage,
         "phase_failed": _phase_failed,
         "phase_cut": _phase_cut,

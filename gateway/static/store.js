@@ -6,6 +6,8 @@ const MAX_LOG_LINES = 200;
 const MAX_PROBLEMS = 20; // as in actors/state.py
 const ACTIVE_STATES = ["designing_phase", "implementing_phase", "installing_deps", "starting_server"];
 
+const NO_USAGE = { calls: 0, promptTokens: 0, completionTokens: 0, costUsd: 0, estimatedCalls: 0 };
+
 /** The state before the first frame; `texts` holds the files whose text is known, by path. */
 export function emptyProject(id) {
   return {
@@ -23,7 +25,7 @@ export function emptyProject(id) {
     refusal: null,
     descriptions: [],
     problems: [],
-    usage: { calls: 0, promptTokens: 0, completionTokens: 0, costUsd: 0, estimatedCalls: 0 },
+    usage: NO_USAGE,
     previewUrl: null,
     previewVersion: 0,
     sandbox: { kind: null, containerId: null },
@@ -58,6 +60,23 @@ function addProblem(project, message) {
   project.problems = [...others, message].slice(-MAX_PROBLEMS);
 }
 
+function changeRun(project, changes) {
+  if (project.run) project.run = { ...project.run, ...changes };
+}
+
+const withCall = (usage, data) => ({
+  calls: usage.calls + 1,
+  promptTokens: usage.promptTokens + data.promptTokens,
+  completionTokens: usage.completionTokens + data.completionTokens,
+  costUsd: usage.costUsd + (data.costUsd ?? 0),
+  estimatedCalls: usage.estimatedCalls + (data.estimated ? 1 : 0),
+});
+
+function completedPhases(project) {
+  const ofRun = project.phases.slice(project.run ? project.run.firstPhase - 1 : Infinity);
+  return ofRun.filter((phase) => phase.status === "complete").length;
+}
+
 const dequeue = (project, id) => project.queue.filter((command) => command.id !== id);
 
 const HANDLERS = {
@@ -85,7 +104,8 @@ const HANDLERS = {
   },
   run_started(project, data) {
     project.queue = dequeue(project, data.id);
-    project.run = data;
+    const fresh = { usage: NO_USAGE, repairs: 0, isSteered: false, pause: null, call: null };
+    project.run = { ...data, ...fresh };
     project.descriptions = [...project.descriptions, data.description];
     project.problem = project.refusal = project.notice = null;
     project.log = [];
@@ -93,34 +113,41 @@ const HANDLERS = {
   run_steered(project, data) {
     project.descriptions = [...project.descriptions, data.description];
     project.notice = "The plan is made anew with your wish.";
+    const maxPhases = completedPhases(project) + data.maxPhases;
+    changeRun(project, { model: data.model, maxPhases, isSteered: true });
   },
   run_paused(project, data) {
     project.notice = data.message;
+    changeRun(project, { pause: data, call: null });
   },
   run_resumed(project) {
     project.openFile = null;
+    changeRun(project, { pause: null });
     project.notice = "The run was interrupted and goes on.";
   },
+  model_call(project, data) {
+    changeRun(project, { call: data });
+  },
   usage(project, data) {
-    const { calls, promptTokens, completionTokens, costUsd, estimatedCalls } = project.usage;
-    project.usage = {
-      calls: calls + 1,
-      promptTokens: promptTokens + data.promptTokens,
-      completionTokens: completionTokens + data.completionTokens,
-      costUsd: costUsd + (data.costUsd ?? 0),
-      estimatedCalls: estimatedCalls + (data.estimated ? 1 : 0),
-    };
+    project.usage = withCall(project.usage, data);
+    if (project.run) changeRun(project, { call: null, usage: withCall(project.run.usage, data) });
   },
   phase_designing(project, data) {
     project.designing = data.phaseNumber;
   },
+  model_retry(project, data) {
+    project.notice = `${data.reason} Asking ${data.model} again.`;
+  },
   phase_designed(project, data) {
+    project.notice = null;
     const number = project.phases.length + 1;
     const phase = { number, status: "designed", finished: [], ...data.phase };
     project.phases = [...project.phases, phase];
     project.problems = project.problems.slice(data.problems);
+    changeRun(project, { isSteered: 0 < data.wishes && data.wishes < project.descriptions.length });
   },
   file_start(project, data) {
+    project.notice = null;
     project.openFile = { path: data.path, text: "", size: 0 };
   },
   file_chunk(project, data) {
@@ -151,11 +178,13 @@ const HANDLERS = {
   },
   phase_completed(project) {
     if (currentPhase(project)) currentPhase(project).status = "complete";
+    changeRun(project, { repairs: 0 });
     project.previewVersion += 1;
   },
   phase_failed(project, data) {
     if (currentPhase(project)) currentPhase(project).status = "failed";
     addProblem(project, data.message);
+    changeRun(project, { repairs: (project.run?.repairs ?? 0) + 1 });
   },
   phase_cut(project) {
     const phase = currentPhase(project);
@@ -163,6 +192,7 @@ const HANDLERS = {
     phase.files = phase.files.filter((file) => phase.finished.includes(file.path));
     phase.isLastPhase = false;
     phase.status = "complete";
+    changeRun(project, { maxPhases: (project.run?.maxPhases ?? 0) + 1 });
   },
   problem_reported(project, data) {
     addProblem(project, data.message);

@@ -24,7 +24,7 @@ from tests.faults.violation import Violation
 from tests.support.fold import Frame, differences
 
 #: Events that may be shown and then be lost in a crash, for the actor publishes them at once.
-UNSAVED = ("file_start", "file_chunk", "sandbox_log", "model_warning")
+UNSAVED = ("file_start", "file_chunk", "sandbox_log", "model_warning", "model_retry")
 ENDINGS = ("generation_complete", "generation_cancelled", "error")
 
 

@@ -17,7 +17,7 @@ def wishes(world: World) -> list[bool]:
 async def test_after_the_current_file_the_rest_of_the_phase_is_planned_anew(world: World) -> None:
     world.model.add_phase("Base", THREE, last=True)
     world.model.add_phase("More", MORE, last=True)
-    gate = world.model.hold("console.log(1)")
+    gate, next_file = world.model.hold("console.log(1)"), world.model.hold("cat > late.js")
     await world.live()
     await world.generate("an app")
     await gate.reached.happened()
@@ -25,6 +25,8 @@ async def test_after_the_current_file_the_rest_of_the_phase_is_planned_anew(worl
     answer = await world.generate("with a clock", mode="steer", command_id="wish")
     gate.release()
     complete = await world.sink.expect("generation_complete")
+    assert next_file.request is not None
+    await next_file.request.client_gone.happened()  # nobody pays for the rest
     assert isinstance(answer, m.Accepted)
     assert answer.place == 0
     steered = await world.sink.expect("run_steered")

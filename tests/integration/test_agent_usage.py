@@ -10,7 +10,6 @@ from actors.generation.tokens import estimated_tokens
 from tests.support.agent import SITE, World
 from tests.support.openrouter import Answer
 
-
 LONG = {"app.js": "".join(f"console.log({n}); // line {n}\n" for n in range(60))}
 HALF = "console.log(30); // line 30\n"
 

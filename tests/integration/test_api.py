@@ -82,6 +82,15 @@ async def test_a_service_without_its_database_is_not_ready_and_says_so(
     assert status["projects"] is None
 
 
+NO_USAGE = {
+    "calls": 0,
+    "promptTokens": 0,
+    "completionTokens": 0,
+    "costUsd": 0.0,
+    "estimatedCalls": 0,
+}
+
+
 async def test_the_status_tells_what_serves(gateway: Gateway, owner: Owner) -> None:
     status = await (await gateway.http.get("/api/status")).json()
     assert status.pop("uptimeSeconds") >= 0
@@ -95,6 +104,9 @@ async def test_the_status_tells_what_serves(gateway: Gateway, owner: Owner) -> N
         "queued": None,
         "viewers": 0,
         "projects": {"implementing_phase": 1},
+        "usageToday": NO_USAGE,
+        "maxCostUsd": None,
+        "maxDailyCostUsd": None,
         "restarts": {"actors": None, "actorSystem": 0},
         "pids": None,
     }

@@ -66,9 +66,19 @@ def visible(shown: dict[str, Any]) -> dict[str, Any]:
     files = {file["path"]: (file["size"], file["phaseNumber"]) for file in shown["files"]}
     open_file = shown["openFile"] and (shown["openFile"]["path"], shown["openFile"]["text"])
     queue = [(command["id"], command["description"]) for command in shown["queue"]]
-    same = ("state", "phases", "designing", "run", "problem", "descriptions", "sandbox")
+    same = (
+        "state",
+        "phases",
+        "designing",
+        "problem",
+        "problems",
+        "usage",
+        "descriptions",
+        "sandbox",
+    )
     return {
         **{member: shown[member] for member in same},
+        "run": shown["run"],
         "hasPreview": shown["previewUrl"] is not None,  # its address is that of the service now
         "files": files,
         "openFile": open_file,

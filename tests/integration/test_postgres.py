@@ -21,16 +21,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from actors import codec
 from actors import events as ev
-from actors.codec import JournalEntry
 from actors.database import apply_schema, connect
 from actors.errors import StateDirUnusable, StorageUnavailable
 from actors.postgres import EmbeddedPostgres
 from actors.postgres_processes import signal_all
 from actors.reader import Reader
-from actors.state import OpenFile, apply
+from actors.state import OpenFile
 from actors.store import Store, StoredAnswer
+from tests.support.history import record
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -560,16 +559,17 @@ async def test_the_schema_may_be_applied_again_and_by_many_at_once(
     await store.close()
 
 
-async def test_a_database_of_version_1_is_brought_forward_with_all_that_it_holds(
-    empty_database_url: str,
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_database_of_an_earlier_version_is_brought_forward_with_all_that_it_holds(
+    empty_database_url: str, version: int
 ) -> None:
     data = Path(__file__).parent.parent / "data"
     connection = await connect(empty_database_url)
-    for name in ("schema_v1.sql", "project_v1.sql"):
+    for name in (f"schema_v{version}.sql", "project_v1.sql"):
         await connection.execute((data / name).read_text())
-    assert await connection.fetchval("SELECT version FROM schema_version") == 1
+    assert await connection.fetchval("SELECT version FROM schema_version") == version
     await apply_schema(empty_database_url)
-    assert await connection.fetchval("SELECT version FROM schema_version") == 2
+    assert await connection.fetchval("SELECT version FROM schema_version") == 3
     await connection.close()
     reader, store = Reader(empty_database_url), Store(empty_database_url)
     found = await reader.state("old")
@@ -584,9 +584,11 @@ async def test_a_database_of_version_1_is_brought_forward_with_all_that_it_holds
     assert await store.file_contents("old") == {"index.html": "<h1>Hello</h1>"}
     assert [seq for seq, _, _ in await reader.events_since("old", 0, 10)] == [4, 6, 7, 8]
     cancelled = ev.CommandAnswered(id="stop", kind="cancel", code=None)
-    apply(claim.state, cancelled, 9)
-    entry = JournalEntry(9, cancelled, codec.encode_data(cancelled))
-    await store.append("old", claim.epoch, [entry], claim.state)
+    paused = ev.RunPaused(code="budget_exceeded", message="Too dear.", needed_usd=1.0)
+    await store.append("old", claim.epoch, record(claim.state, [cancelled, paused]), claim.state)
+    again = await reader.state("old")
+    assert again is not None
+    assert again.status == "paused"
     assert await store.find_command("old", "stop") == StoredAnswer(kind="cancel", seq=9)
     await reader.close()
     await store.close()

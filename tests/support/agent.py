@@ -18,7 +18,8 @@ import pytest
 from actors import messages as m
 from actors.agent import ProjectAgent
 from actors.database import connect
-from actors.generation.openrouter import OpenRouterModel
+from actors.generation.choose import make_model
+from actors.generation.model import Model
 from actors.office import Tools
 from actors.sandbox.base import LogSink, Sandbox
 from actors.sandbox.static import StaticSandbox
@@ -26,7 +27,7 @@ from actors.settings import Settings
 from actors.store import Store
 from tests.support.feed import FeedSink
 from tests.support.log import log_line
-from tests.support.openrouter import TEST_KEY, ScriptedOpenRouter
+from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.postgres import of_database, wait_until_blocked
 from tests.support.sandbox import MemoryEngine, MemorySandbox
 
@@ -119,7 +120,7 @@ class World:
         self._sandbox_log: LogSink | None = None
         self.agents: list[ProjectAgent] = []
         self.stores: list[Store] = []
-        self.models: list[OpenRouterModel] = []
+        self.models: list[Model] = []
 
     # --- its lives -------------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class World:
         self.desk.grants = grants
         store = Store(self.settings.database_url)
         self.stores.append(store)
-        self.models.append(OpenRouterModel(self.model.base_url, TEST_KEY))
+        self.models.append(make_model(self.settings))
         agent = ProjectAgent(
             self.project_id,
             settings=self.settings,

@@ -108,7 +108,7 @@ class Story:
     def _aside(self) -> Event:
         """What is recorded beside the run: by the sandbox, by a command that comes in."""
         state = self._state
-        match self._rng.randrange(6):
+        match self._rng.randrange(7):
             case 0:
                 return ev.SandboxLog(stream="stdout", line=self._text())
             case 1:
@@ -117,7 +117,9 @@ class Story:
                 return self._usage("implement")
             case 3:
                 return ev.ProblemReported(message=self._text())
-            case 4 if state.run is not None:
+            case 4:
+                return ev.ModelRetry(attempt=2, wait_seconds=0.5, reason=self._text(), model="m")
+            case 5 if state.run is not None:
                 return self._steered()
             case _:
                 return self._queued(place=len(state.queue) + (state.run is not None))

@@ -22,7 +22,7 @@ import time
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from socket import SO_SNDBUF, SOL_SOCKET
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import pytest
 from aiohttp import web
@@ -69,6 +69,7 @@ class Answer:
     is_done_sent: bool = True
     send_buffer_bytes: int | None = None  # what the kernel holds for a client that does not read
     raw_stream: bytes | None = None  # the whole body of the event stream, as it is
+    cut_at_bytes: int | None = None  # of `raw_stream`: close the connection
     status: int = 200
     message: str = "scripted error"
     metadata: Mapping[str, Any] | None = None
@@ -226,6 +227,9 @@ class ScriptedOpenRouter:
     def __init__(self) -> None:
         self.base_url = ""
         self.requests: list[RecordedRequest] = []
+        self.models: list[Mapping[str, Any]] | None = None  # None: there is no such list
+        self.lists_sent = 0
+        self.unsupported: set[str] = set()  # words; a request that holds one of them is refused
         self._phases: dict[str | None, list[ScriptedPhase]] = {}
         self._answers: list[tuple[_Filter, Answer, bool]] = []
         self._gates: list[Gate] = []
@@ -334,6 +338,7 @@ class ScriptedOpenRouter:
     async def _open(self) -> None:
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/api/v1/chat/completions", self._handle)
+        app.router.add_get("/api/v1/models", self._list_models)
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
         )
@@ -372,7 +377,16 @@ class ScriptedOpenRouter:
             self._arrived.notify_all()
         return request
 
+    async def _list_models(self, _http: web.Request) -> web.Response:
+        self.lists_sent += 1
+        if self.models is None:
+            return web.json_response({"error": {"message": "no such page"}}, status=404)
+        return web.json_response({"object": "list", "data": self.models})
+
     def _choose_answer(self, request: RecordedRequest) -> Answer:
+        members = json.dumps({k: v for k, v in request.body.items() if k != "messages"})
+        if refused := sorted(word for word in self.unsupported if f'"{word}"' in members):
+            return Answer(status=400, message=f"unknown input: {refused[0]}")
         with self._lock:
             for entry in self._answers:
                 applies_to, answer, is_kept = entry
@@ -435,7 +449,9 @@ class ScriptedOpenRouter:
             connection = http.transport.get_extra_info("socket")
             connection.setsockopt(SOL_SOCKET, SO_SNDBUF, answer.send_buffer_bytes)
         if answer.raw_stream is not None:
-            await response.write(answer.raw_stream)
+            await response.write(answer.raw_stream[: answer.cut_at_bytes])
+            if answer.cut_at_bytes is not None:
+                _cut(http, request)
         else:
             await self._stream(http, response, request, answer, text or "")
         return response
@@ -467,10 +483,7 @@ class ScriptedOpenRouter:
             if position == answer.stall_at_chars:
                 await asyncio.Event().wait()
             if position == answer.cut_at_chars:
-                assert http.transport is not None
-                request.is_cut = True
-                http.transport.close()
-                raise ConnectionResetError
+                _cut(http, request)
             if position == answer.error_at_chars:
                 await response.write(_event({"model": model, **answer.error_chunk}))
                 return
@@ -489,6 +502,14 @@ class ScriptedOpenRouter:
             await response.write(_event({"model": model, "choices": [], "usage": answer.usage}))
         if answer.is_done_sent:
             await response.write(b"data: [DONE]\n\n")
+
+
+def _cut(http: web.Request, request: RecordedRequest) -> NoReturn:
+    """Close the connection in the middle of the answer."""
+    assert http.transport is not None
+    request.is_cut = True
+    http.transport.close()
+    raise ConnectionResetError
 
 
 def _positions(length: int, stops: set[int], chunk_chars: int) -> Iterator[int]:

@@ -32,7 +32,7 @@ LAYERS = (
     ("outage", "database", "store", "reader", "postgres_user", "postgres_processes", "postgres"),
     ("feed",),
     ("journal",),
-    ("generation.model", "sandbox.base"),  # the ports
+    ("generation.model", "generation.transport", "sandbox.base"),  # the ports
     ("generation",),
     ("sandbox",),
     ("runner", "preview", "turns"),
@@ -54,7 +54,10 @@ PURE = {
     "actors.generation.brief",
     "actors.generation.codebase",
     "actors.generation.budget",
+    "actors.generation.cassette",
     "actors.generation.completion",
+    "actors.generation.dialect",
+    "actors.generation.explainer",
     "actors.generation.faults",
     "actors.generation.instructions",
     "actors.generation.model",
@@ -70,6 +73,7 @@ PURE = {
     "actors.generation.seam",
     "actors.generation.sse",
     "actors.generation.tokens",
+    "actors.generation.transport",
     "actors.generation.writer",
     "actors.messages",
     "actors.paths",
@@ -105,16 +109,21 @@ def modules() -> dict[str, Path]:
 
 
 @cache
-def imports(module: str) -> frozenset[str]:
-    """The modules that a module imports, wherever in its text; ours by their full name."""
-    found: set[str] = set()
+def parsed(module: str) -> ast.Module:
+    """The syntax tree of a module."""
     text = modules()[module].read_text(encoding="utf-8")
     gc.disable()  # a finalizer that runs in the middle upsets the parser of CPython 3.11.7
     try:
-        tree = ast.parse(text)
+        return ast.parse(text)
     finally:
         gc.enable()
-    for node in ast.walk(tree):
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The modules that a module imports, wherever in its text; ours by their full name."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(module)):
         match node:
             case ast.Import():
                 found |= {alias.name for alias in node.names}
@@ -189,8 +198,7 @@ def test_only_those_who_speak_to_the_transport_import_thespian() -> None:
 def test_a_pure_module_does_no_io_and_imports_only_pure_ones(module: str) -> None:
     assert not {name for name in DOES_IO if touches(module, name)}
     assert ours(module) <= PURE
-    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
-    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node.func for node in ast.walk(parsed(module)) if isinstance(node, ast.Call)]
     assert not {f.id for f in calls if isinstance(f, ast.Name)} & {"open", "print", "input"}
 
 

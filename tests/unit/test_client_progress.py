@@ -71,6 +71,16 @@ def show(
             ["  ! the model's output was mended: unsafe_path: ../x"],
         ),
         (
+            "model_retry",
+            {"attempt": 2, "waitSeconds": 1.5, "reason": "It is busy\x1b.", "model": "a/b"},
+            ["  ! It is busy . Asking a/b in 1.5 s (call 2)"],
+        ),
+        (
+            "model_retry",
+            {"attempt": 6, "waitSeconds": 0.0, "reason": "It is busy.", "model": "c"},
+            ["  ! It is busy. Asking c (call 6)"],
+        ),
+        (
             "storage_unavailable",
             {"message": "It is full."},
             ["! PostgreSQL is away; the run waits (It is full.)"],

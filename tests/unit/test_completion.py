@@ -1,4 +1,4 @@
-"""What the chunks and the errors of a chat completion mean."""
+"""What the chunks of a chat completion mean, and what the call has consumed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,26 @@ import pytest
 
 from actors import errors
 from actors.generation import completion as module
-from actors.generation.completion import Completion, Explainer, error_member, status_in
-from actors.generation.model import ModelFinished, ModelUsage
+from actors.generation.completion import Completion
+from actors.generation.explainer import Explainer
+from actors.generation.model import (
+    ChatMessage,
+    ModelEvent,
+    ModelFinished,
+    ModelRequest,
+    ModelUsage,
+)
+from actors.generation.tokens import estimated_tokens
 
 KEY = "sk-or-v1-secret"
+PROMPT = "Plan a page that says hello to everybody."
+REQUEST = ModelRequest(
+    purpose="plan",
+    model="asked/model",
+    messages=(ChatMessage(role="user", content=PROMPT),),
+    description="a page",
+    phase_number=1,
+)
 
 
 def chunk(text: str | None = None, reason: str | None = None, **members: Any) -> str:
@@ -21,11 +37,31 @@ def chunk(text: str | None = None, reason: str | None = None, **members: Any) ->
 
 
 def new() -> Completion:
-    return Completion("asked/model", Explainer(KEY))
+    return Completion(REQUEST, Explainer(KEY))
 
 
-def explain(status: int | None, error: Any = None, **values: Any) -> errors.ModelError:
-    return Explainer(KEY).explain(status, error, "some/model", **values)
+def ended_by(
+    answer: Completion, broken: errors.ModelError | None = None
+) -> tuple[list[ModelEvent], errors.ModelError]:
+    """Return the closing events and the error that they end with."""
+    events: list[ModelEvent] = []
+    try:
+        for event in answer.end(broken):
+            events.append(event)  # what came before the error counts
+    except errors.ModelError as error:
+        return events, error
+    raise AssertionError("it ended as it should")
+
+
+def guess(*received: str, model: str = "served/model") -> ModelUsage:
+    """The usage that is estimated where these texts have come."""
+    return ModelUsage(
+        model=model,
+        prompt_tokens=estimated_tokens(PROMPT),
+        completion_tokens=estimated_tokens(*received),
+        cost_usd=None,
+        estimated=True,
+    )
 
 
 # --- chunks --------------------------------------------------------------------------------------
@@ -70,19 +106,24 @@ def test_a_chunk_without_text_is_no_text(data: str) -> None:
     answer = new()
 
     assert answer.feed([data, chunk("x", "stop")]) == "x"
-    assert list(answer.end()) == [ModelFinished(reason="stop")]
+    assert list(answer.end())[-1] == ModelFinished(reason="stop")
+
+
+# --- usage ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        ({}, (0, 0, None)),
         ({"prompt_tokens": 5, "completion_tokens": 7}, (5, 7, None)),
-        ({"prompt_tokens": None, "completion_tokens": -1, "cost": "free"}, (0, 0, None)),
-        ({"prompt_tokens": 1, "completion_tokens": 1, "cost": 0}, (1, 1, 0.0)),
+        ({"prompt_tokens": 1, "completion_tokens": 0, "cost": 0}, (1, 0, 0.0)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "cost": True}, (1, 1, None)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "cost": -1}, (1, 1, None)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "cost": 1e13}, (1, 1, None)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "cost": "free"}, (1, 1, None)),
     ],
 )
-def test_usage_is_read_as_far_as_it_goes(usage: dict[str, Any], expected: Any) -> None:
+def test_usage_is_what_the_server_tells(usage: dict[str, Any], expected: Any) -> None:
     answer = new()
     answer.feed([json.dumps({"usage": usage}), chunk("x", "length")])
 
@@ -90,27 +131,111 @@ def test_usage_is_read_as_far_as_it_goes(usage: dict[str, Any], expected: Any) -
 
     assert isinstance(first, ModelUsage)
     assert (first.prompt_tokens, first.completion_tokens, first.cost_usd) == expected
-    assert first.model == "asked/model"
+    assert (first.model, first.estimated) == ("served/model", False)
     assert last == ModelFinished(reason="length")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        [],
+        {"prompt_tokens": 5},
+        {"prompt_tokens": None, "completion_tokens": 1},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"prompt_tokens": 5, "completion_tokens": -1},
+        {"prompt_tokens": 5, "completion_tokens": 10**13},
+    ],
+)
+def test_usage_that_is_not_told_is_estimated(usage: Any) -> None:
+    answer = new()
+    answer.feed([chunk("const x"), chunk(" = 1;", "stop", usage=usage)])
+
+    assert next(answer.end()) == guess("const x", " = 1;")
+
+
+def test_a_cost_without_counts_is_kept() -> None:
+    answer = new()
+    answer.feed([chunk("x", "stop", usage={"cost": 0.5})])
+
+    usage = next(answer.end())
+
+    assert isinstance(usage, ModelUsage)
+    assert (usage.cost_usd, usage.estimated) == (0.5, True)
+
+
+def test_thoughts_are_not_shown_but_counted() -> None:
+    answer = new()
+    deltas = [{"reasoning": "let me think"}, {"reasoning_content": "about it", "content": "x"}]
+    chunks = [json.dumps({"choices": [{"delta": delta}]}) for delta in deltas]
+
+    assert answer.feed([*chunks, chunk(None, "stop")]) == "x"
+    assert next(answer.end()) == guess("let me think", "about it", "x")
+
+
+@pytest.mark.parametrize("texts", [[], ["const x"]])
+def test_an_answer_that_breaks_off_has_used_what_came(texts: list[str]) -> None:
+    answer = new()
+    answer.feed([chunk(), *map(chunk, texts)])
+    broken = errors.ModelStreamBroken("It broke.")
+
+    assert ended_by(answer, broken) == ([guess(*texts)], broken)
+    assert answer.has_text is bool(texts)
+
+
+def test_an_answer_that_never_began_has_used_its_prompt() -> None:
+    events, error = ended_by(new())
+
+    assert events == [guess(model="asked/model")]
+    assert isinstance(error, errors.ModelStreamBroken)
+
+
+def test_an_answer_that_is_refused_has_used_nothing() -> None:
+    answer = new()
+    answer.feed([json.dumps({"error": {"code": 502, "message": "m"}})])
+
+    events, error = ended_by(answer)
+
+    assert events == []
+    assert isinstance(error, errors.ModelUnavailable)
+
+
+@pytest.mark.parametrize(
+    "before", [chunk("x"), '{"choices": [{"delta": {"reasoning": "hm"}}]}', '{"usage": {}}']
+)
+def test_an_answer_that_fails_after_it_began_has_used_something(before: str) -> None:
+    answer = new()
+    answer.feed([before, json.dumps({"error": {"code": 502, "message": "m"}})])
+
+    events, _ = ended_by(answer)
+
+    assert [type(event) for event in events] == [ModelUsage]
+
+
+# --- breaks --------------------------------------------------------------------------------------
 
 
 def test_an_answer_without_a_finish_reason_is_broken() -> None:
     answer = new()
     answer.feed([chunk("x"), "[DONE]"])
 
-    with pytest.raises(errors.ModelStreamBroken, match="before it was complete"):
-        list(answer.end())
+    events, error = ended_by(answer)
+
+    assert events == [guess("x")]
+    assert isinstance(error, errors.ModelStreamBroken)
+    assert "before it was complete" in str(error)
 
 
 def test_a_filtered_answer_is_refused_after_its_usage() -> None:
     answer = new()
-    answer.feed([chunk("x", "content_filter"), json.dumps({"usage": {"prompt_tokens": 9}})])
+    answer.feed([chunk("x", "content_filter")])
 
-    end = answer.end()
+    events, error = ended_by(answer)
 
-    assert isinstance(next(end), ModelUsage)
-    with pytest.raises(errors.ModelRefused, match="filtered"):
-        next(end)
+    assert events == [guess("x")]
+    assert isinstance(error, errors.ModelRefused)
+    assert "filtered" in str(error)
 
 
 @pytest.mark.parametrize("data", ["{", "[]", "null", "text"])
@@ -182,100 +307,3 @@ def test_an_endless_answer_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(errors.ModelStreamBroken, match="longer than 10 characters"):
         answer.check()
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("status", "error", "expected", "message"),
-    [
-        (
-            401,
-            {"message": "No auth credentials found"},
-            errors.ModelUnauthorized,
-            "The model's server refused the key (401: No auth credentials found); check "
-            "OPENROUTER_API_KEY.",
-        ),
-        (403, {}, errors.ModelUnauthorized, "refused the key (403)"),
-        (
-            403,
-            {"message": "flagged", "metadata": {"reasons": ["violence"]}},
-            errors.ModelRefused,
-            "rejects the request (403: flagged)",
-        ),
-        (402, {"message": "Insufficient credits."}, errors.ModelPaymentRequired, "no credit left"),
-        (404, {"message": "No endpoints found"}, errors.ModelNotFound, "'some/model'"),
-        (400, {"message": "x/y is not a valid model ID"}, errors.ModelNotFound, "CODEGEN_MODEL"),
-        (400, {"message": "bad"}, errors.ModelError, "refused the request (400: bad)"),
-        (408, None, errors.ModelRateLimited, "asks for a pause (408)"),
-        (429, {"message": "slow"}, errors.ModelRateLimited, "asks for a pause (429: slow)"),
-        (500, {"message": "oops"}, errors.ModelUnavailable, "failed (500: oops)"),
-        (503, "busy", errors.ModelUnavailable, "failed (503: busy)"),
-        (307, None, errors.ModelUnavailable, "OPENROUTER_BASE_URL"),
-        (None, None, errors.ModelStreamBroken, "The model's answer broke off."),
-    ],
-)
-def test_a_status_becomes_one_clean_sentence(
-    status: int | None, error: Any, expected: type[errors.ModelError], message: str
-) -> None:
-    problem = explain(status, error)
-
-    assert type(problem) is expected
-    assert message in str(problem)
-    assert str(problem).endswith(".")
-    assert "\n" not in str(problem)
-
-
-def test_the_asked_pause_is_kept_and_told() -> None:
-    problem = explain(429, {"message": "slow"}, retry_after_seconds=7.0)
-
-    assert isinstance(problem, errors.ModelRateLimited)
-    assert problem.retry_after_seconds == 7.0
-    assert "a pause of 7 seconds" in str(problem)
-
-
-def test_without_a_key_the_sentence_says_so() -> None:
-    assert "wants a key (401)" in str(Explainer("").explain(401, None, "m"))
-
-
-@pytest.mark.parametrize(
-    ("error", "note"),
-    [
-        ({"message": "a\x00b\r\n\tc\u2028d"}, "(500: a b c d)"),
-        ({"message": "m" * 500}, "(500: " + "m" * 200 + ")"),
-        ("<html><h1>Bad gateway</h1></html>", "(500)"),
-        ("  <!doctype html>", "(500)"),
-        ({"message": ["odd"]}, "(500)"),
-        (["odd"], "(500)"),
-        (
-            {"message": "Provider returned error", "metadata": {"raw": "overloaded."}},
-            "(500: Provider returned error: overloaded)",
-        ),
-        ({"message": f"bad key {KEY}!"}, "(500: bad key [key]!)"),
-        ({"message": "x" * 195 + KEY}, "(500: " + "x" * 195 + "[key])"),
-    ],
-)
-def test_the_servers_words_are_short_and_clean_and_without_the_key(error: Any, note: str) -> None:
-    assert str(explain(500, error)) == f"The model's server failed {note}; try again later."
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b'{"error": {"message": "m"}}', {"message": "m"}),
-        (b'{"message": "m"}', {"message": "m"}),
-        (b"[1]", None),
-        (b'{"choices": []}', None),
-        (b"plain \xff", "plain \ufffd"),
-        (b"", ""),
-    ],
-)
-def test_the_error_is_found_in_any_body(body: bytes, expected: Any) -> None:
-    assert error_member(body) == expected
-
-
-def test_a_status_is_read_from_an_error_only_where_it_is_one() -> None:
-    codes = [502, "429", "x", 12, None, 2.5]
-    assert [status_in({"code": code}) for code in codes] == [502, 429, None, None, None, None]
-    assert status_in("text") is None

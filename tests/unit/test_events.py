@@ -146,7 +146,7 @@ def test_every_event_has_a_type_of_its_own() -> None:
 
 def test_only_the_small_and_many_are_no_barriers() -> None:
     flowing = {name for name, cls in EVENT_TYPES.items() if not cls.is_barrier}
-    assert flowing == {"file_start", "file_chunk", "sandbox_log", "model_warning"}
+    assert flowing == {"file_start", "file_chunk", "sandbox_log", "model_warning", "model_retry"}
 
 
 def test_a_member_that_we_do_not_know_is_ignored() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import InvalidSetting
-from actors.settings import MAX_SOCKET_PATH_BYTES, Settings, default_state_dir
+from actors.settings import MAX_SOCKET_PATH_BYTES, Replay, Settings, default_state_dir
 
 HOME = {"HOME": "/home/ada"}
 
@@ -52,6 +52,20 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("OPENROUTER_BASE_URL", "openrouter.ai", "must be a http or https address"),
         ("OPENROUTER_BASE_URL", "https://", "must be a http or https address"),
         ("OPENROUTER_BASE_URL", "http://[::1", "must be a http or https address"),
+        ("CODEGEN_MODELS", "a,,b", "must be model ids separated by commas, each of them once"),
+        ("CODEGEN_MODELS", "a, b,a", "each of them once, not 'a, b,a'"),
+        ("CODEGEN_MODELS", "a,replay:d", "CODEGEN_MODELS cannot name a recording"),
+        ("CODEGEN_MODEL", "replay:", "must be replay:DIR or replay:DIR?speed=N, not 'replay:'"),
+        ("CODEGEN_MODEL", "replay:d?speed=-1", "must be replay:DIR"),
+        ("CODEGEN_MODEL", "replay:d?speed=fast", "must be replay:DIR"),
+        ("CODEGEN_MODEL", "replay:d?speed=inf", "must be replay:DIR"),
+        ("CODEGEN_MODEL", "replay:d?pace=2", "must be replay:DIR"),
+        ("CODEGEN_PRICES", "a/model", "CODEGEN_PRICES must be model=prompt/completion"),
+        ("CODEGEN_PRICES", "a=1/2,b=1", "such as a/model=3/15, not 'b=1'"),
+        ("CODEGEN_PRICES", "a=1/nan", "such as a/model=3/15, not 'a=1/nan'"),
+        ("CODEGEN_PRICES", "=1/2", "not '=1/2'"),
+        ("CODEGEN_PRICES", "a=-1/2", "not 'a=-1/2'"),
+        ("CODEGEN_CONTEXT_TOKENS", "-1", "must be at least 0"),
         ("DATABASE_URL", "mysql://u:sesame@h/db", "DATABASE_URL must begin with postgresql://"),
         ("DATABASE_URL", "postgresql://u:sesame@[h/db", "must begin with postgresql://"),
     ],
@@ -73,6 +87,51 @@ def test_another_process_reads_the_same_settings() -> None:
     assert Settings.read(settings.environment()) == settings
 
 
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({}, ("anthropic/claude-3.5-sonnet",)),
+        ({"CODEGEN_MODEL": "a/one"}, ("a/one",)),
+        ({"CODEGEN_MODEL": "a/one", "CODEGEN_MODELS": "b/two, c/three"}, ("b/two", "c/three")),
+    ],
+)
+def test_the_first_model_is_the_default_and_the_others_are_its_fallbacks(
+    environment: dict[str, str], names: tuple[str, ...]
+) -> None:
+    settings = Settings.read({**HOME, **environment, "OPENROUTER_API_KEY": "k"})
+    assert settings.model_ids == names
+    assert settings.model_label == names[0]
+    assert settings.replay is None
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("replay:/srv/records", Replay("/srv/records")),
+        ("replay:/srv/a,b?speed=0", Replay("/srv/a,b", 0.0)),
+        ("replay:/srv/records?speed=2.5", Replay("/srv/records", 2.5)),
+    ],
+)
+def test_a_recording_may_be_the_model(model: str, expected: Replay) -> None:
+    settings = Settings.read(HOME, model=model)
+    assert settings.replay == expected
+    assert settings.model_label == model
+
+
+def test_prices_are_given_per_million_tokens_and_used_per_token() -> None:
+    prices = Settings.read(HOME, prices="a/model=3/15, ollama/x:7b=0/0,").usd_per_token
+    assert prices == {"a/model": (3e-6, 15e-6), "ollama/x:7b": (0.0, 0.0)}
+    assert Settings.read(HOME).usd_per_token == {}
+
+
+def test_a_directory_of_recordings_is_made_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/tmp")
+    assert Settings.read(HOME, model="replay:a").replay == Replay("/tmp/a")
+    assert Settings.read(HOME, model="replay:a?speed=9").model_label == "replay:/tmp/a?speed=9"
+    assert Settings.read(HOME, model="replay:a", models="b").replay is None
+    assert Settings.read(HOME, record_dir="records").record_dir == "/tmp/records"
+
+
 def test_secrets_are_in_no_repr() -> None:
     settings = Settings.read(
         HOME, openrouter_api_key="sesame", database_url="postgresql://u:sesame@h/db"
@@ -87,6 +146,7 @@ def test_secrets_are_in_no_repr() -> None:
         ({"OPENROUTER_BASE_URL": "https://openrouter.ai/api/v1/"}, True),
         ({"OPENROUTER_API_KEY": "k"}, False),
         ({"OPENROUTER_BASE_URL": "http://localhost:11434/v1"}, False),
+        ({"CODEGEN_MODEL": "replay:records"}, False),
     ],
 )
 def test_the_demo_serves_without_a_key_and_a_server_of_ones_own(

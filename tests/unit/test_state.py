@@ -77,6 +77,7 @@ def test_every_event_moves_the_number() -> None:
         ev.DepsInstalled(),
         ev.SandboxLog(stream="stdout", line="x"),
         ev.ModelWarning(kind="k", detail="d"),
+        ev.ModelRetry(attempt=2, wait_seconds=1.0, reason="r", model="m"),
         ev.ModelCall(
             purpose="plan", model="m", prompt_tokens=1, prompt_usd=None, completion_usd=None
         ),

@@ -1,0 +1,171 @@
+"""What is known of the models of a server: how much they take, and what they cost.
+
+`GET {base}/models` is OpenAI's list (https://platform.openai.com/docs/api-reference/models/list).
+OpenRouter adds `context_length`, `top_provider` and `pricing` (strings, USD per token), vLLM
+`max_model_len`; llama.cpp and Ollama say nothing of use (llama.cpp's `n_ctx_train` is what the
+model was trained with, not what the server was started with). Settings say more than the server.
+
+Every project has a process of its own, so the list is kept in a file that all of them read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from actors.errors import ModelError
+from actors.generation.atomic_file import replace_file
+from actors.generation.model import ModelFacts
+
+log = logging.getLogger(__name__)
+
+KEPT_SECONDS = 3_600.0
+RETRY_SECONDS = 300.0  # after a failure: a list that cannot be had is not asked for at each call
+MAX_TOKENS = 1_000_000_000  # what is above, or below one, is no count of tokens
+MAX_USD_PER_TOKEN = 1.0
+
+Facts = dict[str, ModelFacts]
+
+
+class Catalog:
+    """The facts of one server's models; `facts` never fails.
+
+    `fetch` returns the server's list, None where there is no server. `prices` are by model, of
+    prompt and completion in USD per token; `context_tokens` 0 is what the server says.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        fetch: Callable[[], Awaitable[bytes]] | None,
+        *,
+        file: Path | None = None,
+        prices: Mapping[str, tuple[float, float]] | None = None,
+        context_tokens: int = 0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._base_url = base_url
+        self._fetch = fetch
+        self._file = file
+        self._prices = dict(prices or {})
+        self._context_tokens = context_tokens
+        self._now = now
+        self._facts: Facts = {}
+        self._fresh_until = 0.0
+        self._lock = asyncio.Lock()
+
+    async def facts(self, model: str) -> ModelFacts:
+        """Return what is known of a model."""
+        async with self._lock:
+            if self._now() >= self._fresh_until:
+                await self._refresh()
+        facts = find(self._facts, model)
+        if self._context_tokens:
+            facts = dataclasses.replace(facts, context_tokens=self._context_tokens)
+        if model in self._prices:
+            prompt_usd, completion_usd = self._prices[model]
+            facts = dataclasses.replace(facts, prompt_usd=prompt_usd, completion_usd=completion_usd)
+        return facts
+
+    async def _refresh(self) -> None:
+        if self._fetch is None:
+            self._fresh_until = float("inf")
+            return
+        now = self._now()
+        kept = await asyncio.to_thread(self._load, now)
+        if kept is not None:
+            self._facts, self._fresh_until = kept
+            return
+        try:
+            self._facts = parse_list(await self._fetch())
+        except (ModelError, ValueError) as error:
+            log.warning("the models' sizes and prices are not known: %s", error)
+            self._facts, self._fresh_until = {}, now + RETRY_SECONDS
+            return
+        self._fresh_until = now + KEPT_SECONDS
+        await asyncio.to_thread(self._save, now)
+
+    def _load(self, now: float) -> tuple[Facts, float] | None:
+        """Return what another process has fetched within the hour, and when it is old."""
+        if self._file is None:
+            return None
+        try:
+            kept = orjson.loads(self._file.read_bytes())
+            fetched_at = float(kept["fetchedAt"])
+            if kept["baseUrl"] != self._base_url or not 0 <= now - fetched_at < KEPT_SECONDS:
+                return None
+            facts = {name: ModelFacts(**members) for name, members in kept["models"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # missing, or not of this version: it is written anew
+        return facts, fetched_at + KEPT_SECONDS
+
+    def _save(self, now: float) -> None:
+        if self._file is None:
+            return
+        models = {name: dataclasses.asdict(facts) for name, facts in self._facts.items()}
+        data = orjson.dumps({"baseUrl": self._base_url, "fetchedAt": now, "models": models})
+        try:
+            replace_file(self._file, data)
+        except OSError as error:
+            log.warning("the list of models is not kept: %s", error)
+
+
+def find(facts: Facts, model: str) -> ModelFacts:
+    """Return a model's facts, those of its base for a variant (`model:nitro`), or unknown ones."""
+    return facts.get(model) or facts.get(model.rpartition(":")[0]) or ModelFacts()
+
+
+def parse_list(body: bytes) -> Facts:
+    """Read the list of a server; what cannot be read is unknown.
+
+    Raises ValueError where it is no list at all.
+    """
+    value = orjson.loads(body)
+    entries = value.get("data") if isinstance(value, Mapping) else None
+    if not isinstance(entries, list):
+        raise ValueError("the server's answer is no list of models")
+    models = [entry for entry in entries if isinstance(entry, Mapping)]
+    return {entry["id"]: _facts(entry) for entry in models if isinstance(entry.get("id"), str)}
+
+
+def _facts(entry: Mapping[str, Any]) -> ModelFacts:
+    provider, pricing = _mapping(entry.get("top_provider")), _mapping(entry.get("pricing"))
+    sizes = (
+        entry.get("context_length"),
+        entry.get("max_model_len"),
+        provider.get("context_length"),
+    )
+    known = [size for size in map(_tokens, sizes) if size is not None]
+    return ModelFacts(
+        context_tokens=min(known, default=None),
+        max_completion_tokens=_tokens(provider.get("max_completion_tokens")),
+        prompt_usd=_price(pricing.get("prompt")),
+        completion_usd=_price(pricing.get("completion")),
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tokens(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_count and 0 < value <= MAX_TOKENS else None
+
+
+def _price(value: Any) -> float | None:
+    """Read a price; OpenRouter's -1 says that it depends on the model that is chosen."""
+    if not isinstance(value, str | int | float):
+        return None
+    try:
+        price = float(value)
+    except ValueError:
+        return None
+    return price if 0 <= price <= MAX_USD_PER_TOKEN else None
