@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 
@@ -111,21 +111,22 @@ class Runner:
         if run is None:
             return False
         paid = self._meter.unsettled(run)
-        if reason is AbortReason.SHUTDOWN:
-            await self._journal.record(*paid)
-        else:
+        if reason is not AbortReason.SHUTDOWN:
             await self.close(
-                *paid,
                 *also,
                 ev.GenerationCancelled(reason=reason),
                 ev.StateChange(state=RunState.IDLE),
+                first=paid,
             )
+        elif paid:
+            with contextlib.suppress(StorageUnavailable):  # then the next life accounts for it
+                await self._journal.record(*paid)
         return True
 
-    async def close(self, *endings: ev.Event) -> None:
+    async def close(self, *endings: ev.Event, first: Sequence[ev.Event] = ()) -> None:
         """End the open run with these events; an unfinished file gets its former content back."""
         state = self._journal.state
-        restored: list[ev.Event] = []
+        restored = list(first)
         if state.open_file is not None:
             path = state.open_file.path
             former = await self._load_files([path])

@@ -128,8 +128,9 @@ async def test_viewers_keep_the_text_of_the_file_that_is_gone_on_with(world: Wor
     assert all(APP.startswith(text) for text in seen)
     types = world.sink.types()
     resumed = types.index("run_resumed")
-    assert types[resumed : resumed + 6] == [
-        *("run_resumed", "file_start", "file_chunk", "state_change", "file_chunk", "file_end")
+    assert types[resumed : resumed + 7] == [
+        *("run_resumed", "file_start", "file_chunk", "state_change", "model_call"),
+        *("file_chunk", "file_end"),
     ]
     shown_again = [f for f in world.sink.frames if f["type"] == "file_chunk"]
     assert {"path": "app.js", "chunk": until(30)} in [f["data"] for f in shown_again]
