@@ -41,6 +41,11 @@ def parts(*events: ev.Event) -> list[str]:
             ["owner", "journal", "closed", "project", "released"],
         ),
         ((ev.FileEnd(path="a", content=""),), ["owner", "journal", "closed", "files"]),
+        ((ev.FileDeleted(path="a"),), ["owner", "journal", "deleted"]),
+        (
+            (ev.FileEnd(path="a", content=""), ev.FileDeleted(path="b")),
+            ["owner", "journal", "closed", "files", "deleted"],
+        ),
         ((USAGE,), ["owner", "journal", "used", "spent", "released"]),
         ((STEERED,), ["owner", "journal", "commanded"]),
         ((QUEUED, ev.CommandDropped(id="1", reason="user")), QUEUED_PARTS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -213,6 +214,28 @@ def test_a_restored_file_is_closed_and_keeps_its_former_measure() -> None:
     )
     assert state.open_file is None
     assert state.files == {"a": file_info("former", 0)}
+
+
+def test_a_deleted_file_is_gone_and_no_part_of_its_phase() -> None:
+    opened = ev.FileStart(path="b")
+    state = fold(
+        ev.FileEnd(path="old", content=""),
+        ev.PhaseDesigned(phase=replace(PLAN, delete=("old", "a"))),
+        ev.FileEnd(path="a", content=""),
+        opened,
+        ev.FileDeleted(path="a"),
+        ev.FileDeleted(path="old"),
+        ev.FileDeleted(path="never"),
+    )
+    assert state.files == {}
+    assert state.phase is not None
+    assert state.phase.finished == []
+    assert state.open_file == OpenFile(path="b")
+    assert state.deleted_paths == {"old", "a"}
+
+
+def test_a_file_that_is_deleted_before_any_phase_is_gone() -> None:
+    assert fold(ev.FileEnd(path="a", content=""), ev.FileDeleted(path="a")).files == {}
 
 
 def test_a_resumed_run_has_no_open_file_but_the_one_that_is_shown_again() -> None:
