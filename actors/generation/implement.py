@@ -138,7 +138,7 @@ async def _write_files(
                         if told := writer.feed(part.text):
                             yield _up_to_cut(work, told)
                         if _is_cut(work):
-                            return
+                            break
                         writer.check()
                     case ModelRetry():
                         yield await work.meter.announce_again(request, part, work.run)
@@ -148,6 +148,9 @@ async def _write_files(
                         reason = part.reason
     except ModelStreamBroken as error:
         broken = error
+    if _is_cut(work):
+        yield work.meter.unsettled(work.run)
+        return
     yield writer.close(reason)
     writer.check()
     review.faults |= writer.faults
