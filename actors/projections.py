@@ -69,6 +69,7 @@ _KEEPS_STATE = (
 _CHANGES_PHASES = (
     ev.PhaseDesigned,
     ev.FileEnd,
+    ev.InstallRequested,
     ev.FilesWritten,
     ev.PhaseCompleted,
     ev.PhaseFailed,

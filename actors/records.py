@@ -70,7 +70,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def phase_record(phase: Phase) -> dict[str, Any]:
-    """{number, name, description, files:[{path, purpose}], isLastPhase, status, finished}."""
+    """{number, name, description, files, isLastPhase, status, finished, installs}."""
     return {
         "number": phase.number,
         "name": phase.plan.name,
@@ -79,6 +79,7 @@ def phase_record(phase: Phase) -> dict[str, Any]:
         "isLastPhase": phase.plan.is_last_phase,
         "status": phase.status.value,
         "finished": list(phase.finished),
+        "installs": [list(arguments) for arguments in phase.installs],
     }
 
 
@@ -89,6 +90,7 @@ def phase_from_record(record: Mapping[str, Any]) -> Phase:
         plan=plan_from_data(record),
         status=PhaseStatus(record["status"]),
         finished=list(record["finished"]),
+        installs=[tuple(arguments) for arguments in record.get("installs", ())],
     )
 
 

@@ -71,7 +71,7 @@ async def _write_files(
     work: Work, request: ModelRequest, unfinished: UnfinishedFile | None
 ) -> Batches:
     """Ask for what is missing. A file that the answer breaks off in stays open."""
-    writer = FileWriter(work.files, unfinished)
+    writer = FileWriter(work.files, unfinished, has_packages=work.deployment.runs_commands)
     reason = "error"
     broken: ModelStreamBroken | None = None
     try:

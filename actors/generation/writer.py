@@ -7,6 +7,7 @@ from typing import assert_never
 
 from actors import events as ev
 from actors.events import Event
+from actors.generation.install_command import InstallRefused, argument_vector
 from actors.generation.patch import PatchRejected, apply_patch
 from actors.generation.scof import (
     MAX_FILE_CHARS,
@@ -23,6 +24,8 @@ from actors.generation.scof import (
 )
 from actors.generation.seam import Joint, SeamJoiner, UnfinishedFile
 
+MAX_INSTALLS = 20  # commands of one answer that are carried out
+
 
 class FileWriter:
     """One model answer. Finished files go into `files` (path -> text) as they are finished.
@@ -33,10 +36,21 @@ class FileWriter:
     nor its beginning, and a patch that does not fit, leave the former text in place and are told
     as `file_restored`; the pipeline then finds the file missing. A patch is not streamed: its text
     is not the file's.
+
+    Install commands are told as `install_requested`, or refused with a warning: all of them
+    unless the project `has_packages`.
     """
 
-    def __init__(self, files: dict[str, str], unfinished: UnfinishedFile | None = None) -> None:
+    def __init__(
+        self,
+        files: dict[str, str],
+        unfinished: UnfinishedFile | None = None,
+        *,
+        has_packages: bool = True,
+    ) -> None:
         self._files = files
+        self._installs_left = MAX_INSTALLS if has_packages else 0
+        self._no_installs = "too many commands" if has_packages else "the app is a static site"
         self._unfinished = unfinished
         self._is_shown = unfinished is not None  # as the open file, to viewers and in the state
         self._parser = ScofParser()
@@ -88,10 +102,7 @@ class FileWriter:
             case FileClosed():
                 yield from self._close(event)
             case InstallCommand():
-                yield ev.ModelWarning(
-                    kind="install_command",
-                    detail=f"{event.line!r} was not run: package.json decides",
-                )
+                yield from self._request(event.line)
             case ParserWarning():
                 yield ev.ModelWarning(kind=event.kind, detail=event.detail)
             case Prose():
@@ -135,6 +146,18 @@ class FileWriter:
                 yield ev.FileRestored(path=path, content=former)
                 return
         yield self._finish(path, content)
+
+    def _request(self, line: str) -> Iterator[Event]:
+        try:
+            if not self._installs_left:
+                raise InstallRefused(self._no_installs)
+            arguments = argument_vector(line)
+        except InstallRefused as refusal:
+            yield ev.ModelWarning(kind="install_command", detail=f"{line!r} was not run: {refusal}")
+            return
+        if arguments is not None:
+            self._installs_left -= 1
+            yield ev.InstallRequested(arguments=arguments)
 
     def _finish(self, path: str, content: str) -> Event:
         self._files[path] = content

@@ -127,6 +127,7 @@ class ProgressDisplay:
             "designing_phase": "Designing the next phase",
             "implementing_phase": "Waiting for the first file",
             "installing_deps": "Installing the dependencies",
+            "checking_build": "Checking that it builds",
             "starting_server": "Starting the app",
         }.get(data["state"])
         if data["state"] != "implementing_phase":  # a run that goes on has shown its file before
@@ -134,7 +135,7 @@ class ProgressDisplay:
         if activity is None:
             return []
         self._begin(activity, now)
-        is_long = data["state"] in ("installing_deps", "starting_server")
+        is_long = data["state"] in ("installing_deps", "checking_build", "starting_server")
         return [] if self._is_live or not is_long else [f"  {activity} ..."]
 
     def _accepted(self, data: Data, now: float) -> list[str]:
@@ -191,6 +192,9 @@ class ProgressDisplay:
         self._open_path = None
         kept = "does not exist" if data["content"] is None else "is as it was"
         return [f"  {self._style.warning()} {clean(data['path'])} was not finished and {kept}"]
+
+    def _install_requested(self, data: Data, _now: float) -> list[str]:
+        return [self._style.dim(f"    $ {clean(' '.join(data['arguments']))}")]
 
     def _sandbox_started(self, data: Data, _now: float) -> list[str]:
         return [f"  {self._style.good()} sandbox started ({clean(data['kind'])})"]
@@ -264,6 +268,7 @@ class ProgressDisplay:
         "file_chunk": _file_chunk,
         "file_end": _file_end,
         "file_restored": _file_restored,
+        "install_requested": _install_requested,
         "sandbox_started": _sandbox_started,
         "sandbox_log": _sandbox_log,
         "deps_installed": _deps_installed,

@@ -268,6 +268,8 @@ class Story:
                 if self._rarely(8):
                     yield from self._file(self._rng.choice(PATHS))  # unplanned, or once more
                 yield from self._file(path)
+            if self._rarely(4):
+                yield ev.InstallRequested(arguments=("npm", "install", self._text()))
             yield self._usage("implement")
         yield ev.FilesWritten(count=len(phase.finished))
 
@@ -307,6 +309,8 @@ class Story:
             yield ev.PhaseFailed(phase_number=number, code="install_failed", message=self._text())
             return
         yield ev.DepsInstalled()
+        if self._rarely(3):
+            yield ev.StateChange(state=RunState.CHECKING_BUILD)
         yield ev.StateChange(state=RunState.STARTING_SERVER)
         yield ev.ServerStarted(url=f"http://127.0.0.1:{self._rng.randint(1, 9)}")
         yield ev.PhaseCompleted(phase_number=phase.number)
