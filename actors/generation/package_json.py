@@ -15,6 +15,7 @@ from typing import Any
 from actors import events as ev
 from actors.events import Event
 from actors.generation.install_command import is_dev, packages_of, split_package
+from actors.paths import clashing_path
 
 PATH = "package.json"
 NEW = '{\n  "private": true\n}\n'  # where there is none, as npm would make one
@@ -42,6 +43,8 @@ def with_installs(files: dict[str, str], vectors: Sequence[tuple[str, ...]]) -> 
         return []
     former = files.get(PATH)
     try:
+        if clashing_path(PATH, files):
+            raise ManifestUnusable("is a directory")
         text = with_packages(NEW if former is None else former, vectors)
     except ManifestUnusable as error:
         names = " ".join(package for vector in vectors for package in packages_of(vector))

@@ -174,12 +174,16 @@ def test_without_a_package_json_one_is_made() -> None:
     )
 
 
-def test_one_that_cannot_be_used_is_left_alone_and_told() -> None:
-    files = {PATH: "{"}
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [({PATH: "{"}, "is not JSON"), ({f"{PATH}/a.json": "{}"}, "is a directory")],
+)
+def test_one_that_cannot_be_used_is_left_alone_and_told(files: dict[str, str], reason: str) -> None:
+    before = dict(files)
     assert with_installs(files, [install("zod@3"), install_dev("vite")]) == [
-        ev.ModelWarning(kind="install_command", detail="zod@3 vite: package.json is not JSON")
+        ev.ModelWarning(kind="install_command", detail=f"zod@3 vite: package.json {reason}")
     ]
-    assert files == {PATH: "{"}
+    assert files == before
 
 
 def test_without_a_command_no_package_json_is_touched() -> None:
