@@ -70,6 +70,7 @@ _CHANGES_FILES = (ev.FileEnd, ev.FileDeleted)
 _CHANGES_PHASES = (
     *_CHANGES_FILES,
     ev.PhaseDesigned,
+    ev.InstallRequested,
     ev.FilesWritten,
     ev.PhaseCompleted,
     ev.PhaseFailed,

@@ -27,12 +27,17 @@ class PhaseStatus(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Phase:
-    """One design + implement round. `finished` holds the paths that the phase has completed."""
+    """One design + implement round.
+
+    `finished` holds the paths that the phase has completed, `installs` the argument vectors of the
+    install commands that it asks for.
+    """
 
     number: int
     plan: PhasePlan
     status: PhaseStatus = PhaseStatus.DESIGNED
     finished: list[str] = field(default_factory=list)
+    installs: list[tuple[str, ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +232,9 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
             _close(state, event.path)
         case ev.FileDeleted():
             _delete_file(state, event.path)
+        case ev.InstallRequested():
+            if state.phase is not None and event.arguments not in state.phase.installs:
+                state.phase.installs.append(event.arguments)
         case ev.FilesWritten():
             if state.phase is not None:
                 state.phase.status = PhaseStatus.WRITTEN

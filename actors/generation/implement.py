@@ -127,6 +127,7 @@ async def _write_files(
         unfinished,
         planned=[file.path for file in phase.plan.files],
         deleted=phase.plan.delete,
+        has_packages=work.deployment.runs_commands,
     )
     reason = "error"
     broken: ModelStreamBroken | None = None

@@ -86,6 +86,7 @@ def test_every_event_moves_the_number() -> None:
             purpose="plan", model="m", prompt_tokens=1, prompt_usd=None, completion_usd=None
         ),
         ev.Hibernated(),
+        ev.InstallRequested(arguments=("npm", "install", "zod")),
         ev.FilesWritten(count=1),
         ev.PhaseCompleted(phase_number=1),
         ev.FileRestored(path="a", content=None),
@@ -160,6 +161,14 @@ def test_a_phase_goes_from_designed_to_written_to_complete() -> None:
         assert state.phases[0].status == PhaseStatus(status)
     apply(state, ev.PhaseDesigned(phase=PLAN), 5)
     assert state.phase == Phase(number=2, plan=PLAN)
+
+
+def test_a_phase_keeps_each_install_that_it_asks_for_once() -> None:
+    asked = [("npm", "install", name) for name in ("zod", "react", "zod")]
+    state = fold(
+        ev.PhaseDesigned(phase=PLAN), *(ev.InstallRequested(arguments=vector) for vector in asked)
+    )
+    assert state.phases[0].installs == asked[:2]
 
 
 def test_chunks_add_up_to_the_open_files_text() -> None:
