@@ -105,6 +105,7 @@ class ProjectAgent:
                 reserve=self._reserve,
             ),
             deployment=self._deployment,
+            max_files=self._settings.max_files_per_phase,
             max_repairs=self._settings.max_repairs,
             on_end=self._run_ended,
         )

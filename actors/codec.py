@@ -77,6 +77,7 @@ def plan_from_data(data: Mapping[str, Any]) -> PhasePlan:
         description=data["description"],
         files=tuple(PlannedFile(path=f["path"], purpose=f["purpose"]) for f in data["files"]),
         is_last_phase=data["isLastPhase"],
+        delete=tuple(data.get("delete", ())),
     )
 
 

@@ -22,6 +22,7 @@
     |-- PriceUnknown                a cap on cost cannot be kept
     |-- PlanInvalid                 the model's plan breaks a rule
     |-- OutputInvalid               the model's files break a rule (none, too large)
+    |-- ContextTooSmall             the request and the files do not fit the model's context
     |-- SandboxError
     |   |-- SandboxUnavailable      no engine, or it went away
     |   |-- SandboxImageMissing     the image cannot be had
@@ -196,6 +197,12 @@ class OutputInvalid(ServiceError):
     """The model's answer held no usable files; generate again or choose another model."""
 
     code = "output_invalid"
+
+
+class ContextTooSmall(ServiceError):
+    """The model's context is too small; choose one with a larger context or split the request."""
+
+    code = "context_too_small"
 
 
 class SandboxError(ServiceError):

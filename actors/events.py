@@ -36,12 +36,13 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
-    """What the model designed for one phase."""
+    """What the model designed for one phase; `delete` holds the paths that go at its end."""
 
     name: str
     description: str
     files: tuple[PlannedFile, ...]
     is_last_phase: bool
+    delete: tuple[str, ...] = ()
 
 
 class Event:
@@ -113,6 +114,14 @@ class FileRestored(Event):
     type = "file_restored"
     path: str
     content: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDeleted(Event):
+    """A finished file, never the open one, is gone, as the phase's plan asked for."""
+
+    type = "file_deleted"
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,8 +316,7 @@ class SandboxLog(Event):
 class ModelWarning(Event):
     """The model's output broke a rule and was mended.
 
-    `kind` as in the SCOF parser; install_command, patch_rejected, seam_mismatch (a file was not
-    continued where its text ends), missing_files; or the code of the error that broke a call off.
+    `kind`: see the SCOF parser and `generation/faults.py`; install_command, missing_files, a code.
     """
 
     type = "model_warning"
@@ -350,10 +358,7 @@ class ModelCall(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage(Event):
-    """Tokens and cost of one model call; `purpose` is plan or implement.
-
-    They are the server's, or `estimated` where it did not tell: it does so at an answer's end.
-    """
+    """Tokens and cost of one model call, `estimated` where the server did not tell at its end."""
 
     type = "usage"
     purpose: str
@@ -375,7 +380,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     cls.type: cls
     for cls in (
         *(StateChange, PhaseDesigning, PhaseDesigned, PhaseCompleted, PhaseFailed, PhaseCut),
-        *(FileStart, FileChunk, FileEnd, FileRestored, FilesWritten),
+        *(FileStart, FileChunk, FileEnd, FileRestored, FileDeleted, FilesWritten),
         *(DepsInstalled, ServerStarted, SandboxStarted, SandboxLog, ProblemReported),
         *(CommandQueued, CommandDropped, CommandAnswered),
         *(RunStarted, RunSteered, RunPaused, RunResumed),

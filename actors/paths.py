@@ -6,6 +6,7 @@ And the address of a project's app, which is made in one place as well.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 MAX_PATH_CHARS = 255  # the whole path
 MAX_NAME_BYTES = 255  # one segment in UTF-8: a file name's limit on Linux
@@ -37,6 +38,20 @@ def normalized_path(path: str) -> str | None:
     kept = [segment for segment in directories if segment not in ("", ".")]
     path = "/".join([*kept, name])
     return path if is_safe_path(path) else None
+
+
+def clashing_path(path: str, others: Collection[str]) -> str | None:
+    """Return one of the others that `path` cannot stand beside.
+
+    A path cannot be a file here and a directory there; `others` may hold the path itself.
+    """
+    parent = path.rpartition("/")[0]
+    while parent:
+        if parent in others:
+            return parent
+        parent = parent.rpartition("/")[0]
+    below = f"{path}/"
+    return min((other for other in others if other.startswith(below)), default=None)
 
 
 def preview_url(service_url: str, project_id: str) -> str:

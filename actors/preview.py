@@ -101,7 +101,7 @@ class Preview:
             await self._journal.record(
                 ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id)
             )
-        await deployment.write(files)
+        await deployment.write(files, state.deleted_paths)
         if deployment.needs_install(files):
             await deployment.install(files)
         await self._journal.record(ev.ServerStarted(url=await deployment.serve()))

@@ -12,7 +12,7 @@ upsert, a delete, or an insert that ignores rows which exist.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors import events as ev
@@ -66,9 +66,10 @@ _KEEPS_STATE = (
     ev.ModelRetry,
     ev.Hibernated,
 )
+_CHANGES_FILES = (ev.FileEnd, ev.FileDeleted)
 _CHANGES_PHASES = (
+    *_CHANGES_FILES,
     ev.PhaseDesigned,
-    ev.FileEnd,
     ev.FilesWritten,
     ev.PhaseCompleted,
     ev.PhaseFailed,
@@ -110,7 +111,7 @@ def batch(
     _journal(statement, entries)
     if any(isinstance(entry.event, _CHANGES_PROJECT) for entry in entries):
         _project(statement, state)
-    if any(isinstance(entry.event, ev.FileEnd) for entry in entries):
+    if any(isinstance(entry.event, _CHANGES_FILES) for entry in entries):
         _files(statement, entries, state)
     add_commands(statement, entries)
     if any(isinstance(entry.event, ev.CommandAnswered) for entry in entries):
@@ -249,11 +250,26 @@ def _project(statement: Statement, state: ProjectState) -> None:
 
 
 def _files(statement: Statement, entries: Sequence[JournalEntry], state: ProjectState) -> None:
-    contents = {
-        entry.event.path: entry.event.content
-        for entry in entries
-        if isinstance(entry.event, ev.FileEnd)
+    """Write or delete each file once, as the last of its events has it."""
+    events = [entry.event for entry in entries]
+    last = {
+        event.path: event.content if isinstance(event, ev.FileEnd) else None
+        for event in events
+        if isinstance(event, ev.FileEnd | ev.FileDeleted)
     }
+    contents = {path: content for path, content in last.items() if content is not None}
+    if contents:
+        _written(statement, contents, state)
+    if len(contents) < len(last):
+        (paths,) = statement.put([stored_text(path) for path in last if path not in contents])
+        statement.add(
+            "deleted",
+            "DELETE FROM generated_files AS old USING owner "
+            f"WHERE old.project_id = owner.project_id AND old.file_path = ANY({paths}::text[])",
+        )
+
+
+def _written(statement: Statement, contents: Mapping[str, str], state: ProjectState) -> None:
     infos = [state.files[path] for path in contents]
     ends = itertools.accumulate(info.size for info in infos)
     texts, starts, paths, sizes, hashes, indexes = statement.put(

@@ -70,12 +70,13 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def phase_record(phase: Phase) -> dict[str, Any]:
-    """{number, name, description, files:[{path, purpose}], isLastPhase, status, finished}."""
+    """{number, name, description, files, delete, isLastPhase, status, finished}, as on the wire."""
     return {
         "number": phase.number,
         "name": phase.plan.name,
         "description": phase.plan.description,
         "files": [{"path": file.path, "purpose": file.purpose} for file in phase.plan.files],
+        "delete": list(phase.plan.delete),
         "isLastPhase": phase.plan.is_last_phase,
         "status": phase.status.value,
         "finished": list(phase.finished),

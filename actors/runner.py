@@ -38,6 +38,8 @@ class AbortReason(StrEnum):
 class Runner:
     """Carries out the open run, or else the first command of the queue, one at a time.
 
+    `max_files` is how many files one phase may list.
+
     `on_end` is awaited when a run has come to its end by itself, also by an error; not after
     `stop`, whose caller goes on.
     """
@@ -50,6 +52,7 @@ class Runner:
         model: Model,
         budget: Budget,
         deployment: Deployment,
+        max_files: int,
         max_repairs: int,
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
@@ -58,6 +61,7 @@ class Runner:
         self._budget = budget
         self._meter = Meter(model, budget)
         self._deployment = deployment
+        self._max_files = max_files
         self._max_repairs = max_repairs
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
@@ -168,6 +172,7 @@ class Runner:
             deployment=self._deployment,
             load_files=self._load_files,
             settled=self._journal.settled,
+            max_files=self._max_files,
             max_repairs=self._max_repairs,
         )
         is_complete = 0

@@ -95,6 +95,9 @@ class Settings:
         "CODEGEN_RECORD_DIR", "", "directory where every exchange with the model is stored"
     )
     max_phases: int = _setting("CODEGEN_MAX_PHASES", 5, "most phases of one run", low=1, high=50)
+    max_files_per_phase: int = _setting(
+        "CODEGEN_MAX_FILES_PER_PHASE", 40, "most files of one phase's plan", low=1, high=200
+    )
     sandbox: str = _setting(
         "CODEGEN_SANDBOX",
         "auto",

@@ -159,6 +159,11 @@ class ProjectState:
         """The newest phase."""
         return self.phases[-1] if self.phases else None
 
+    @property
+    def deleted_paths(self) -> frozenset[str]:
+        """What the phases so far were to delete; later ones may have written it again."""
+        return frozenset(path for phase in self.phases for path in phase.plan.delete)
+
 
 def file_info(content: str, phase_number: int) -> FileInfo:
     """Measure a finished file."""
@@ -220,6 +225,8 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
             _finish_file(state, event.path, event.content)
         case ev.FileRestored():
             _close(state, event.path)
+        case ev.FileDeleted():
+            _delete_file(state, event.path)
         case ev.FilesWritten():
             if state.phase is not None:
                 state.phase.status = PhaseStatus.WRITTEN
@@ -301,6 +308,13 @@ def _finish_file(state: ProjectState, path: str, content: str) -> None:
     if phase is not None and path not in phase.finished:
         phase.finished.append(path)
     _close(state, path)
+
+
+def _delete_file(state: ProjectState, path: str) -> None:
+    phase = state.phase
+    state.files.pop(path, None)
+    if phase is not None and path in phase.finished:
+        phase.finished.remove(path)
 
 
 def _close(state: ProjectState, path: str) -> None:

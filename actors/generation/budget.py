@@ -35,10 +35,7 @@ class Budget:
 
     async def allow(self, request: ModelRequest, facts: ModelFacts, run: Run) -> None:
         """Reserve what the call can cost; raises BudgetExceeded or PriceUnknown."""
-        if not self.is_capped:
-            return
-        needed = worst_case_usd(request, facts)
-        await self.reserve_usd(needed, run)
+        await self.reserve_usd(worst_case_usd(request, facts), run)
 
     async def reserve_usd(self, needed: float, run: Run) -> None:
         """Reserve so many USD for a call of the run; raises BudgetExceeded."""

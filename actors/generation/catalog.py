@@ -87,9 +87,8 @@ class Catalog:
             self._facts = parse_list(await self._fetch())
         except (ModelError, ValueError) as error:
             log.warning("the models' sizes and prices are not known: %s", error)
-            self._facts, self._fresh_until = {}, now + RETRY_SECONDS
-            return
-        self._fresh_until = now + KEPT_SECONDS
+            self._facts = {}
+        self._fresh_until = now + _kept_seconds(self._facts)
         await asyncio.to_thread(self._save, now)
 
     def _load(self, now: float) -> tuple[Facts, float] | None:
@@ -99,12 +98,13 @@ class Catalog:
         try:
             kept = orjson.loads(self._file.read_bytes())
             fetched_at = float(kept["fetchedAt"])
-            if kept["baseUrl"] != self._base_url or not 0 <= now - fetched_at < KEPT_SECONDS:
-                return None
             facts = {name: ModelFacts(**members) for name, members in kept["models"].items()}
+            if kept["baseUrl"] != self._base_url or fetched_at > now:
+                return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # missing, or not of this version: it is written anew
-        return facts, fetched_at + KEPT_SECONDS
+        fresh_until = fetched_at + _kept_seconds(facts)
+        return (facts, fresh_until) if now < fresh_until else None
 
     def _save(self, now: float) -> None:
         if self._file is None:
@@ -115,6 +115,11 @@ class Catalog:
             replace_file(self._file, data)
         except OSError as error:
             log.warning("the list of models is not kept: %s", error)
+
+
+def _kept_seconds(facts: Facts) -> float:
+    """How long a list is taken for true; also one that could not be had, by every process."""
+    return KEPT_SECONDS if facts else RETRY_SECONDS
 
 
 def find(facts: Facts, model: str) -> ModelFacts:

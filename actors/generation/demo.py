@@ -153,8 +153,16 @@ def _plan(request: ModelRequest, brief: Brief) -> str:
             f"The {_palette(request).name} palette, and a note of the latest request on the page. "
             "The demo model can do no more; with OPENROUTER_API_KEY a real model does as asked."
         )
-    files = [{"path": p, "purpose": _PURPOSES[p.removeprefix(GUEST_FOLDER)]} for p in paths]
-    plan = {"name": name, "description": text, "files": files, "isLastPhase": is_last}
+    again = f", anew in phase {brief.phase_number}"
+    purposes = {p: _PURPOSES[p.removeprefix(GUEST_FOLDER)] for p in paths}
+    files = [{"path": p, "purpose": purposes[p] + again * (p in existing)} for p in paths]
+    plan = {
+        "name": name,
+        "description": text,
+        "files": files,
+        "delete": [],
+        "isLastPhase": is_last,
+    }
     return json.dumps(plan, indent=2, ensure_ascii=False)
 
 

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from actors.errors import InstallFailed, SandboxError, ServerFailed
+from actors.paths import clashing_path
 from actors.sandbox.base import Sandbox, StartedSandbox
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Deployment:
         self._sandbox: Sandbox | None = None
         self._starting: asyncio.Task[StartedSandbox] | None = None
         self._written: dict[str, str] = {}
+        self._deleted: set[str] = set()
         self._installed: str | None = None
         self._url: str | None = None
 
@@ -66,21 +68,32 @@ class Deployment:
         assert self._starting is not None
         return await asyncio.shield(self._starting)  # a cancelled run does not undo it
 
-    async def write(self, files: Mapping[str, str]) -> None:
-        """Write what the sandbox does not have yet; one that has vanished is made anew, once."""
+    async def write(self, files: Mapping[str, str], deleted: Collection[str] = ()) -> None:
+        """Write what the sandbox does not have yet, and delete what the project has no more.
+
+        `deleted` are the paths that any phase has deleted: a sandbox of an earlier life may still
+        have them. One that has vanished is made anew, once.
+        """
         try:
-            await self._write_changed(files)
+            await self._write_changed(files, deleted)
         except SandboxError as error:
             log.warning("the sandbox is started anew: %s", error)
             await self.ready()
-            await self._write_changed(files)
+            await self._write_changed(files, deleted)
 
-    async def _write_changed(self, files: Mapping[str, str]) -> None:
+    async def _write_changed(self, files: Mapping[str, str], deleted: Collection[str]) -> None:
+        stale = set(deleted) - self._deleted
+        stale = {path for path in stale if not clashing_path(path, files)}  # a directory by now
+        gone = sorted((self._written.keys() | stale) - files.keys())
         changed = {path: text for path, text in files.items() if self._written.get(path) != text}
-        if changed:
-            with self._losing():
+        with self._losing():
+            if gone:
+                await self._open().delete_files(gone)
+            if changed:
                 await self._open().write_files(changed)
-            self._written.update(changed)
+        self._written = dict(files)
+        self._deleted |= set(gone)
+        self._deleted -= files.keys()
 
     def needs_install(self, files: Mapping[str, str]) -> bool:
         return self._installed != manifest_digest(files)
@@ -168,6 +181,7 @@ class Deployment:
     def _forget(self) -> None:
         self._starting = None
         self._written = {}
+        self._deleted = set()
         self._installed = None
         self._url = None
 

@@ -16,7 +16,7 @@ from actors.generation.model import (
     ModelText,
     ModelUsage,
 )
-from actors.generation.plan import parse_plan
+from actors.generation.plan import parse_plan, plan_rules
 from actors.generation.prompts import plan_request
 from actors.generation.work import Batches, Work
 
@@ -33,12 +33,20 @@ async def design(work: Work) -> Batches:
         ev.StateChange(state=RunState.DESIGNING_PHASE),
         ev.PhaseDesigning(phase_number=number),
     ]
+    # A plan that mends a problem may list the same files for the same purposes.
+    earlier = [] if work.state.problems else [phase.plan for phase in work.state.phases]
+    rules = plan_rules(work.files, earlier, work.max_files)
     complaint: str | None = None
     failures = 0
     while True:
         wishes, problems = len(work.state.descriptions), len(work.state.problems)
         request, call = await work.meter.announce(
-            plan_request(work.context(number, complaint=complaint)), work.run
+            plan_request(
+                work.context(
+                    number, complaint=complaint, context_tokens=await work.context_tokens()
+                )
+            ),
+            work.run,
         )
         yield (*told, call)
         answer = _Answer()
@@ -47,7 +55,7 @@ async def design(work: Work) -> Batches:
             async with aclosing(_ask(work, request, answer)) as batches:
                 async for batch in batches:
                     yield batch
-            plan = parse_plan(answer.text)
+            plan = parse_plan(answer.text, rules)
         except ServiceError as error:
             failures += 1
             is_over = failures == MAX_PLAN_TRIES

@@ -5,12 +5,15 @@ A file that an answer breaks off in stays open, and the next answer is asked to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from actors import events as ev
-from actors.errors import ModelStreamBroken, OutputInvalid
-from actors.events import Event, RunState
+from actors.errors import ModelStreamBroken
+from actors.events import Event, PhasePlan, RunState
+from actors.generation.faults import Fault, complaint, undelivered
 from actors.generation.meter import usage_event
 from actors.generation.model import (
     ModelFinished,
@@ -23,10 +26,12 @@ from actors.generation.prompts import implement_request
 from actors.generation.seam import UnfinishedFile, continuable
 from actors.generation.work import Batches, Work
 from actors.generation.writer import FileWriter
+from actors.paths import clashing_path
 from actors.state import Phase
 
 MAX_IMPLEMENT_TRIES = 3  # calls in a row that bring a phase no further than it was
-MAX_IMPLEMENT_CALLS = 12  # for the files of one phase, in one life; 40 files of 5 KB, 20 KB a call
+MAX_IMPLEMENT_CALLS = 12  # for up to 40 files of one phase, in one life: 5 KB each, 20 KB a call
+FILES_PER_CALLS = 40
 
 
 async def implement(work: Work, phase: Phase) -> Batches:
@@ -38,22 +43,34 @@ async def implement(work: Work, phase: Phase) -> Batches:
         yield _restored(work)
         return
     unfinished = _unfinished(work, phase)
-    calls = _Calls(_reached(work, phase))
-    told: list[Event] = [ev.StateChange(state=RunState.IMPLEMENTING_PHASE)]
+    calls = _Calls(_reached(work, phase), len(phase.plan.files))
+    review = _Review()
+    told: list[Event] = [
+        ev.StateChange(state=RunState.IMPLEMENTING_PHASE),
+        *_delete(work, _in_the_way(phase.plan)),
+    ]
     while (missing := _missing(phase)) and not _is_cut(work):
         if unfinished is None:
             told += _restored(work)
         if calls.made:
             told.append(ev.ModelWarning(kind="missing_files", detail=", ".join(missing)))
         request, call = await work.meter.announce(
-            implement_request(work.context(phase.number, phase=phase, unfinished=unfinished)),
+            implement_request(
+                work.context(
+                    phase.number,
+                    phase=phase,
+                    unfinished=unfinished,
+                    complaint=review.complaint(missing),
+                    context_tokens=await work.context_tokens(),
+                )
+            ),
             work.run,
         )
         yield (*told, call)
         told = []
         broken: ModelStreamBroken | None = None
         try:
-            async with aclosing(_write_files(work, request, unfinished)) as answer:
+            async with aclosing(_write_files(work, phase, request, unfinished, review)) as answer:
                 async for batch in answer:
                     yield batch
         except ModelStreamBroken as error:
@@ -62,16 +79,55 @@ async def implement(work: Work, phase: Phase) -> Batches:
         await work.settled()
         calls.count(_reached(work, phase))
         if calls.are_over and (missing := _missing(phase)):
-            raise broken or _left_out(missing)
+            raise broken or undelivered(missing, review.faults)
         unfinished = _unfinished(work, phase)
-    yield [*told, *_restored(work)]
+    told += _restored(work)
+    if not _missing(phase):  # until then the texts were of use
+        told += _delete(work, phase.plan.delete)
+    yield told
+
+
+def _in_the_way(plan: PhasePlan) -> list[str]:
+    """Return what has to go first: a file where a directory is to be, or the reverse."""
+    planned = {file.path for file in plan.files}
+    return [path for path in plan.delete if clashing_path(path, planned) is not None]
+
+
+def _delete(work: Work, paths: Iterable[str]) -> list[Event]:
+    existing = [path for path in paths if path in work.files]
+    for path in existing:
+        del work.files[path]
+    return [ev.FileDeleted(path=path) for path in existing]
+
+
+@dataclass(slots=True)
+class _Review:
+    """What was wrong with the answers so far: faults by path, and whether the last one ended."""
+
+    faults: dict[str, Fault] = field(default_factory=dict)
+    is_whole: bool = False
+
+    def complaint(self, missing: Sequence[str]) -> str | None:
+        """Return what the next request is to complain about."""
+        self.faults = {path: fault for path, fault in self.faults.items() if path in missing}
+        left_out = [path for path in missing if path not in self.faults] if self.is_whole else []
+        return complaint(left_out, self.faults.values()) or None
 
 
 async def _write_files(
-    work: Work, request: ModelRequest, unfinished: UnfinishedFile | None
+    work: Work,
+    phase: Phase,
+    request: ModelRequest,
+    unfinished: UnfinishedFile | None,
+    review: _Review,
 ) -> Batches:
     """Ask for what is missing. A file that the answer breaks off in stays open."""
-    writer = FileWriter(work.files, unfinished)
+    writer = FileWriter(
+        work.files,
+        unfinished,
+        planned=[file.path for file in phase.plan.files],
+        deleted=phase.plan.delete,
+    )
     reason = "error"
     broken: ModelStreamBroken | None = None
     try:
@@ -82,7 +138,7 @@ async def _write_files(
                         if told := writer.feed(part.text):
                             yield _up_to_cut(work, told)
                         if _is_cut(work):
-                            return
+                            break
                         writer.check()
                     case ModelRetry():
                         yield await work.meter.announce_again(request, part, work.run)
@@ -92,8 +148,13 @@ async def _write_files(
                         reason = part.reason
     except ModelStreamBroken as error:
         broken = error
+    if _is_cut(work):
+        yield work.meter.unsettled(work.run)
+        return
     yield writer.close(reason)
     writer.check()
+    review.faults |= writer.faults
+    review.is_whole = reason == "stop"
     if broken is not None:
         raise broken
 
@@ -137,18 +198,12 @@ def _missing(phase: Phase) -> list[str]:
     return [file.path for file in phase.plan.files if file.path not in phase.finished]
 
 
-def _left_out(missing: Sequence[str]) -> OutputInvalid:
-    return OutputInvalid(
-        f"The model left out {len(missing)} planned files, also when asked again: "
-        f"{', '.join(missing)}. Generate again or choose another model."
-    )
-
-
 class _Calls:
     """Counts the calls for one phase in one life, and bounds them."""
 
-    def __init__(self, reached: tuple[int, int]) -> None:
+    def __init__(self, reached: tuple[int, int], files: int) -> None:
         self.made = 0
+        self._most = MAX_IMPLEMENT_CALLS * math.ceil(files / FILES_PER_CALLS)
         self._furthest = reached
         self._in_vain = 0
 
@@ -160,4 +215,4 @@ class _Calls:
 
     @property
     def are_over(self) -> bool:
-        return self._in_vain >= MAX_IMPLEMENT_TRIES or self.made >= MAX_IMPLEMENT_CALLS
+        return self._in_vain >= MAX_IMPLEMENT_TRIES or self.made >= self._most

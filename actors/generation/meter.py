@@ -41,6 +41,10 @@ class Meter:
         self._usage: ModelUsage | None = None
         self._is_broken_off = False  # by us: the last call has not come to its end, nor failed
 
+    async def facts(self, model: str) -> ModelFacts:
+        """Return what is known of a model."""
+        return await self._model.facts(model)
+
     async def announce(self, request: ModelRequest, run: Run) -> tuple[ModelRequest, ev.ModelCall]:
         """Return the request as it is to be made, and what is to be durable before.
 

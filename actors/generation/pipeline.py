@@ -21,6 +21,7 @@ from actors.generation.deployment import Deployment
 from actors.generation.design import design
 from actors.generation.implement import implement
 from actors.generation.meter import Meter
+from actors.generation.plan import MAX_FILES_PER_PHASE
 from actors.generation.work import Batches, Work
 from actors.state import Phase, PhaseStatus, ProjectState, completed_phases
 
@@ -44,11 +45,18 @@ class Pipeline:
         load_files: LoadFiles,
         settled: Settle,
         max_repairs: int,
+        max_files: int = MAX_FILES_PER_PHASE,
     ) -> None:
         """`settled` waits until all that was yielded is in the state, the last chunks included."""
         self._load_files = load_files
         self._max_repairs = max_repairs
-        self._work = Work(state=state, meter=meter, deployment=deployment, settled=settled)
+        self._work = Work(
+            state=state,
+            meter=meter,
+            deployment=deployment,
+            settled=settled,
+            max_files=max_files,
+        )
 
     async def events(self) -> Batches:
         """Yield the run's events short of its completion; raises ServiceError when it fails."""
@@ -125,7 +133,7 @@ class Pipeline:
             started.container_id,
         ):
             yield (ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id),)
-        await deployment.write(self._work.files)
+        await deployment.write(self._work.files, state.deleted_paths)
 
     async def _deploy(self, phase: Phase) -> Batches:
         """Have the app run; where that fails for a reason of its own, a phase is to repair it."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from actors.errors import PlanInvalid
 from actors.events import PhasePlan, PlannedFile
-from actors.paths import MAX_PATH_CHARS, normalized_path
+from actors.paths import MAX_PATH_CHARS, clashing_path, normalized_path
 
-MAX_FILES_PER_PHASE = 40
+MAX_FILES_PER_PHASE = 40  # by default
+MAX_DELETED_FILES = 1_000
 MAX_PLAN_CHARS = 100_000  # of the whole answer, prose included
 MAX_NAME_CHARS = 120
 MAX_DESCRIPTION_CHARS = 4_000
@@ -30,7 +32,7 @@ SCHEMA_NAME = "phase_plan"
 PLAN_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["name", "description", "files", "isLastPhase"],
+    "required": ["name", "description", "files", "delete", "isLastPhase"],
     "properties": {
         "name": {"type": "string", "description": "The phase in two to five words."},
         "description": {
@@ -53,6 +55,11 @@ PLAN_SCHEMA: dict[str, Any] = {
                 },
             },
         },
+        "delete": {
+            "type": "array",
+            "description": "Existing files that the app no longer needs; mostly none.",
+            "items": {"type": "string"},
+        },
         "isLastPhase": {
             "type": "boolean",
             "description": "Whether the request is fulfilled once this phase is done.",
@@ -67,7 +74,40 @@ _STRING_OR_TRAILING_COMMA = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)|,(?=\s*[}\]])
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]+")
 
 
-def parse_plan(text: str) -> PhasePlan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRules:
+    """What a plan is checked against: the project's files, and who wrote them last.
+
+    `purposes` has each existing path, with its purpose in the newest plan that listed it.
+    """
+
+    max_files: int = MAX_FILES_PER_PHASE
+    purposes: Mapping[str, str | None] = field(default_factory=dict)
+
+
+NEW_PROJECT = PlanRules()
+
+
+def plan_rules(
+    existing: Iterable[str], earlier: Iterable[PhasePlan], max_files: int = MAX_FILES_PER_PHASE
+) -> PlanRules:
+    """Return the rules for the next plan of a project; `earlier` begins with the oldest."""
+    purposes = {file.path: file.purpose for plan in earlier for file in plan.files}
+    return PlanRules(max_files=max_files, purposes={path: purposes.get(path) for path in existing})
+
+
+def plan_data(plan: PhasePlan) -> dict[str, Any]:
+    """Return the plan as the model is to write it."""
+    return {
+        "name": plan.name,
+        "description": plan.description,
+        "files": [{"path": file.path, "purpose": file.purpose} for file in plan.files],
+        "delete": list(plan.delete),
+        "isLastPhase": plan.is_last_phase,
+    }
+
+
+def parse_plan(text: str, rules: PlanRules = NEW_PROJECT) -> PhasePlan:
     """Read the plan from a model's answer: JSON alone, in a fence or within prose.
 
     Trailing commas are forgiven and unknown members ignored. Raises PlanInvalid with a sentence
@@ -82,10 +122,13 @@ def parse_plan(text: str) -> PhasePlan:
     plan = PhasePlan(
         name=name,
         description=_text(members, "description", MAX_DESCRIPTION_CHARS),
-        files=_files(members),
+        files=_files(members, rules.max_files),
         is_last_phase=_flag(members, "isLastPhase"),
+        delete=_deleted(members),
     )
-    _check_paths(file.path for file in plan.files)
+    _check_deleted(plan, rules)
+    _check_paths(plan, rules)
+    _check_news(plan, rules)
     return plan
 
 
@@ -134,16 +177,14 @@ def _flag(members: dict[str, Any], name: str) -> bool:
     return value
 
 
-def _files(members: dict[str, Any]) -> tuple[PlannedFile, ...]:
+def _files(members: dict[str, Any], max_files: int) -> tuple[PlannedFile, ...]:
     files = members.get("files")
     if not isinstance(files, list):
         raise PlanInvalid('The plan needs "files" as a list.')
     if not files:
         raise PlanInvalid("The plan lists no files; a phase writes at least one.")
-    if len(files) > MAX_FILES_PER_PHASE:
-        raise PlanInvalid(
-            f"The plan lists {len(files)} files; a phase writes at most {MAX_FILES_PER_PHASE}."
-        )
+    if len(files) > max_files:
+        raise PlanInvalid(f"The plan lists {len(files)} files; a phase writes at most {max_files}.")
     return tuple(_file(item, number) for number, item in enumerate(files, 1))
 
 
@@ -154,6 +195,12 @@ def _file(item: Any, number: int) -> PlannedFile:
     raw = item.get("path")
     if not isinstance(raw, str):
         raise PlanInvalid(f'{owner} needs "path" as a string.')
+    path = _path(raw, owner)
+    purpose = " ".join(_text(item, "purpose", MAX_PURPOSE_CHARS, owner).split())
+    return PlannedFile(path=path, purpose=purpose)
+
+
+def _path(raw: str, owner: str) -> str:
     path = normalized_path(raw.strip())
     if path is None:
         raise PlanInvalid(
@@ -161,23 +208,53 @@ def _file(item: Any, number: int) -> PlannedFile:
             f"without '..', outside .git, names a file, and has at most {MAX_PATH_CHARS} "
             "characters."
         )
-    purpose = " ".join(_text(item, "purpose", MAX_PURPOSE_CHARS, owner).split())
-    return PlannedFile(path=path, purpose=purpose)
+    return path
 
 
-def _check_paths(paths: Iterable[str]) -> None:
+def _deleted(members: dict[str, Any]) -> tuple[str, ...]:
+    paths = members.get("delete")
+    if paths is None:
+        return ()
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise PlanInvalid('The plan needs "delete" as a list of paths.')
+    if len(paths) > MAX_DELETED_FILES:
+        raise PlanInvalid(f'The plan has more than {MAX_DELETED_FILES:,} paths in "delete".')
+    return tuple(dict.fromkeys(_path(path, '"delete" of the plan') for path in paths))
+
+
+def _check_deleted(plan: PhasePlan, rules: PlanRules) -> None:
+    """Refuse to delete what does not exist, or is written."""
+    written = {file.path for file in plan.files}
+    for path in plan.delete:
+        if path not in rules.purposes:
+            raise PlanInvalid(f"The plan deletes {_quoted(path)}, which does not exist.")
+        if path in written:
+            raise PlanInvalid(f"The plan writes and deletes {_quoted(path)}.")
+
+
+def _check_paths(plan: PhasePlan, rules: PlanRules) -> None:
     """Refuse a path that is listed twice, or that is a file here and a directory there."""
     seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise PlanInvalid(f"The plan lists {_quoted(path)} twice.")
-        seen.add(path)
+    for file in plan.files:
+        if file.path in seen:
+            raise PlanInvalid(f"The plan lists {_quoted(file.path)} twice.")
+        seen.add(file.path)
+    there = seen.union(rules.purposes).difference(plan.delete)
     for path in sorted(seen):
-        parent = path.rpartition("/")[0]
-        while parent:
-            if parent in seen:
-                raise PlanInvalid(f"The plan uses {_quoted(parent)} as a file and as a directory.")
-            parent = parent.rpartition("/")[0]
+        clashing = clashing_path(path, there)
+        if clashing is not None:
+            directory = min(path, clashing, key=len)
+            raise PlanInvalid(f"The plan uses {_quoted(directory)} as a file and as a directory.")
+
+
+def _check_news(plan: PhasePlan, rules: PlanRules) -> None:
+    """Refuse a plan that only repeats what has been done."""
+    if plan.delete or any(rules.purposes.get(file.path) != file.purpose for file in plan.files):
+        return
+    raise PlanInvalid(
+        "The plan lists only files that exist, with the purposes that they had when they were "
+        "written; say what the phase adds or changes."
+    )
 
 
 def _quoted(path: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import assert_never
 
 from actors import events as ev
 from actors.events import Event
+from actors.generation.faults import Fault, FaultKind
 from actors.generation.patch import PatchRejected, apply_patch
+from actors.generation.placeholder import find_placeholder
 from actors.generation.scof import (
     MAX_FILE_CHARS,
     FileChunk,
@@ -22,6 +24,7 @@ from actors.generation.scof import (
     ScofParser,
 )
 from actors.generation.seam import Joint, SeamJoiner, UnfinishedFile
+from actors.paths import clashing_path
 
 
 class FileWriter:
@@ -30,13 +33,27 @@ class FileWriter:
     A file that breaks off stays open: nothing is told of its end, and the next answer may continue
     it. That answer's writer is given it as `unfinished` and joins the block of its path to the
     text so far, in whatever mode the block is written. A block that fits neither the text's end
-    nor its beginning, and a patch that does not fit, leave the former text in place and are told
-    as `file_restored`; the pipeline then finds the file missing. A patch is not streamed: its text
-    is not the file's.
+    nor its beginning, a patch that does not fit, and a text with a placeholder leave the former
+    text in place and are told as `file_restored`; the pipeline then finds the file missing, and
+    `faults` says by its path why. A patch is not streamed: its text is not the file's.
+
+    Files beyond the plan are taken, unless their path is a directory of a file that there is or
+    that is `planned`, or the reverse, or is to be `deleted`.
     """
 
-    def __init__(self, files: dict[str, str], unfinished: UnfinishedFile | None = None) -> None:
+    def __init__(
+        self,
+        files: dict[str, str],
+        unfinished: UnfinishedFile | None = None,
+        *,
+        planned: Collection[str] = (),
+        deleted: Collection[str] = (),
+    ) -> None:
+        self.faults: dict[str, Fault] = {}
         self._files = files
+        self._planned = planned
+        self._deleted = deleted
+        self._is_refused = False  # the open block
         self._unfinished = unfinished
         self._is_shown = unfinished is not None  # as the open file, to viewers and in the state
         self._parser = ScofParser()
@@ -99,8 +116,26 @@ class FileWriter:
             case _:
                 assert_never(event)
 
+    def _fault(self, kind: FaultKind, path: str, detail: str) -> Event:
+        self.faults[path] = Fault(kind, path, detail)
+        return ev.ModelWarning(kind=kind, detail=detail)
+
+    def _refusal(self, path: str) -> str | None:
+        """Say why a path cannot be written, if so."""
+        if path in self._deleted:
+            return f"{path} is a file that this phase deletes"
+        others = {*self._files, *self._planned} - set(self._deleted)
+        clashing = clashing_path(path, others)
+        return clashing and f"{path} cannot be a file beside {clashing}"
+
     def _open(self, opened: FileOpened) -> Iterator[Event]:
         self._mode = opened.mode
+        refusal = self._refusal(opened.path)
+        self._is_refused = refusal is not None
+        if refusal is not None:
+            self._joiner = None
+            yield self._fault("path_refused", opened.path, refusal)
+            return
         if self._unfinished is not None and opened.path == self._unfinished.path:
             self._joiner = SeamJoiner(self._unfinished)
             self._room = MAX_FILE_CHARS - len(self._unfinished.text)
@@ -112,13 +147,15 @@ class FileWriter:
             yield ev.FileChunk(path=opened.path, chunk=former)
 
     def _grow(self, chunk: FileChunk) -> Iterator[Event]:
+        if self._is_refused:
+            return
         if self._joiner is not None:
             yield from self._join(self._joiner, chunk)
         elif self._mode != "patch":
             yield ev.FileChunk(path=chunk.path, chunk=chunk.text)
 
     def _close(self, closed: FileClosed) -> Iterator[Event]:
-        if closed.completion == "truncated":
+        if closed.completion == "truncated" or self._is_refused:
             return
         if self._joiner is not None:
             yield from self._finish_joined(self._joiner, closed)
@@ -131,14 +168,22 @@ class FileWriter:
             try:
                 content = apply_patch(former or "", content)
             except PatchRejected as error:
-                yield ev.ModelWarning(kind="patch_rejected", detail=f"{path}: {error}")
+                yield self._fault("patch_rejected", path, f"{path}: {error}")
                 yield ev.FileRestored(path=path, content=former)
                 return
-        yield self._finish(path, content)
+        yield from self._finish(path, content)
 
-    def _finish(self, path: str, content: str) -> Event:
+    def _finish(self, path: str, content: str) -> Iterator[Event]:
+        former = self._files.get(path)
+        placeholder = find_placeholder(path, content, former)
+        if placeholder is not None:
+            detail = f"{path}, line {placeholder.line}, stands for text left out: "
+            yield self._fault("placeholder", path, detail + repr(placeholder.text))
+            yield ev.FileRestored(path=path, content=former)
+            return
+        self.faults.pop(path, None)
         self._files[path] = content
-        return ev.FileEnd(path=path, content=content)
+        yield ev.FileEnd(path=path, content=content)
 
     # --- the unfinished file
 
@@ -176,8 +221,8 @@ class FileWriter:
                 yield from self._tell_mismatch(unfinished.path)
 
     def _tell_mismatch(self, path: str) -> Iterator[Event]:
-        yield ev.ModelWarning(
-            kind="seam_mismatch", detail=f"{path}: the answer does not go on where the text ends"
+        yield self._fault(
+            "seam_mismatch", path, f"{path}: the answer does not go on where the text ends"
         )
         yield from self._put_away()
 
@@ -194,7 +239,7 @@ class FileWriter:
             case Joint.CONTINUED:
                 content = unfinished.text + content[len(unfinished.seam) :]
         self._unfinished = None
-        yield self._finish(closed.path, content)
+        yield from self._finish(closed.path, content)
 
 
 def _without_torn_end(parsed: list[ScofEvent]) -> list[ScofEvent]:

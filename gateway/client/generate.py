@@ -146,8 +146,15 @@ class _Generation:
             raise CommandFailed(
                 "not_this_service", f"{self._client.url} sent a frame that cannot be read."
             ) from error
-        if is_new and type_ == "file_end" and self._run.is_running and self._output is not None:
-            self._output.write(data["path"], data["content"])
+        if is_new and self._run.is_running and self._output is not None:
+            self._mirror(self._output, type_, data)
+
+    @staticmethod
+    def _mirror(output: OutputDirectory, type_: str, data: dict[str, Any]) -> None:
+        if type_ == "file_end":
+            output.write(data["path"], data["content"])
+        elif type_ == "file_deleted":
+            output.delete(data["path"])
 
     def _lines(self, type_: str, data: dict[str, Any]) -> list[str]:
         """Return what a frame adds; other runs of the project are not shown."""

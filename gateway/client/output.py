@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -28,19 +29,39 @@ class OutputDirectory:
 
     def write(self, path: str, content: str) -> None:
         """Write one file, whole or not at all; a former one is replaced, a link not followed."""
-        if not is_safe_path(path):
-            raise CommandFailed("unsafe_path", f"The path {path!r} would leave {self.root}.")
-        target = self.root / path
+        target = self._target(path)
         try:
-            if not target.parent.resolve().is_relative_to(self.root):
-                raise CommandFailed(
-                    "unsafe_path", f"{target.parent} is a link that leaves {self.root}; remove it."
-                )
             target.parent.mkdir(parents=True, exist_ok=True)
             self._replace(target, content)
         except OSError as error:
             raise _unwritable(target, error) from error
         self.written.add(path)
+
+    def delete(self, path: str) -> None:
+        """Delete one file, if it is there, and the directories that are empty without it."""
+        target = self._target(path)
+        try:
+            target.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        self.written.discard(path)
+        with contextlib.suppress(OSError):  # of the first that is not empty
+            for directory in list(target.parents)[: path.count("/")]:
+                directory.rmdir()
+
+    def _target(self, path: str) -> Path:
+        if not is_safe_path(path):
+            raise CommandFailed("unsafe_path", f"The path {path!r} would leave {self.root}.")
+        target = self.root / path
+        try:
+            is_inside = target.parent.resolve().is_relative_to(self.root)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        if not is_inside:
+            raise CommandFailed(
+                "unsafe_path", f"{target.parent} is a link that leaves {self.root}; remove it."
+            )
+        return target
 
     @staticmethod
     def _replace(target: Path, content: str) -> None:

@@ -192,6 +192,9 @@ class ProgressDisplay:
         kept = "does not exist" if data["content"] is None else "is as it was"
         return [f"  {self._style.warning()} {clean(data['path'])} was not finished and {kept}"]
 
+    def _file_deleted(self, data: Data, _now: float) -> list[str]:
+        return [f"  {self._style.good()} {clean(data['path'])} is deleted"]
+
     def _sandbox_started(self, data: Data, _now: float) -> list[str]:
         return [f"  {self._style.good()} sandbox started ({clean(data['kind'])})"]
 
@@ -264,6 +267,7 @@ class ProgressDisplay:
         "file_chunk": _file_chunk,
         "file_end": _file_end,
         "file_restored": _file_restored,
+        "file_deleted": _file_deleted,
         "sandbox_started": _sandbox_started,
         "sandbox_log": _sandbox_log,
         "deps_installed": _deps_installed,

@@ -51,7 +51,9 @@ export class CodeView {
   draw() {
     const { project } = this;
     this.last = project.openFile?.path ?? this.last;
-    const path = this.chosen ?? this.last ?? project.files.keys().next().value ?? null;
+    const isThere = (path) => project.files.has(path) || project.openFile?.path === path;
+    const looked = [this.chosen, this.last].find(isThere);
+    const path = looked ?? project.files.keys().next().value ?? null;
     this.follow.hidden = this.chosen === null || !project.openFile;
     this.drawList(path);
     this.drawText(path);

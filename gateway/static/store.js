@@ -167,6 +167,12 @@ const HANDLERS = {
     if (data.content !== null) project.texts.set(data.path, data.content);
     closeFile(project, data.path);
   },
+  file_deleted(project, data) {
+    const phase = currentPhase(project);
+    project.files.delete(data.path);
+    project.texts.delete(data.path);
+    if (phase) phase.finished = phase.finished.filter((path) => path !== data.path);
+  },
   files_written(project) {
     if (currentPhase(project)) currentPhase(project).status = "written";
   },

@@ -91,6 +91,25 @@ async def test_generate_streams_progress_and_ends_with_the_preview_url(
     assert written == {**PAGE, "style.css": "h1 {}\n"}
 
 
+async def test_what_a_phase_deletes_goes_from_the_directory_too(
+    services: ServiceFactory, openrouter: ScriptedOpenRouter, tmp_path: Path
+) -> None:
+    openrouter.add_phase("Base", PAGE)
+    openrouter.add_phase("Style", {"style.css": "h1 {}\n"}, last=True, delete=("src/app.js",))
+    service = await services.start(None, **openrouter.environment)
+    out = tmp_path / "out"
+    status, output, errors = await run(
+        service, "generate", "a shop", "--project", "shop", "--out", str(out)
+    )
+    assert (status, errors) == (0, "")
+    assert any("src/app.js is deleted" in line for line in output.splitlines())
+    assert {str(p.relative_to(out)) for p in out.rglob("*")} == {"index.html", "style.css"}
+    status, listed, errors = await run(service, "files", "shop")
+    assert (status, errors) == (0, "")
+    assert "src/app.js" not in listed
+    assert "style.css" in listed
+
+
 async def test_a_follow_up_writes_the_files_of_earlier_runs_too(
     services: ServiceFactory, openrouter: ScriptedOpenRouter, tmp_path: Path
 ) -> None:

@@ -131,22 +131,28 @@ async def test_an_app_is_built_in_a_container_sleeps_is_changed_and_survives_a_r
     assert await is_running(docker_engine, "shop") is False
 
 
-async def test_a_failing_install_ends_the_run_with_its_last_lines_and_a_new_wish_mends_it(
+async def test_a_failing_install_is_repaired_or_ends_the_run_with_its_last_lines(
     services: ServiceFactory, openrouter: ScriptedOpenRouter, docker_engine: DockerEngine
 ) -> None:
     broken = PACKAGE.replace('"is-number": "7.0.0"', '"is-number": "999.0.0"')
     openrouter.add_phase("Broken", {**BASE, "package.json": broken}, last=True)
+    openrouter.add_phase("Broken again", {"package.json": broken + "\n"}, last=True)
+    openrouter.add_phase("Still broken", {"package.json": broken + "\n\n"}, last=True)
     openrouter.add_phase("Mended", {"package.json": PACKAGE}, last=True)
-    service = await services.start(**environment(docker_engine, openrouter))
+    settings = environment(docker_engine, openrouter) | {"CODEGEN_MAX_REPAIRS": "1"}
+    service = await services.start(**settings)
     viewer = Viewer(service, "shop")
     async with viewer.connected():
         await viewer.expect("snapshot")
         await viewer.send({"type": "generate", "description": "a shop"})
+        failed = await viewer.expect("phase_failed")
+        assert "999.0.0" in failed["data"]["message"]
         error = await viewer.expect("error")
         assert error["data"]["code"] == "install_failed"
         assert "999.0.0" in error["data"]["message"]
         await viewer.expect("state_change", state="error")
         await viewer.send({"type": "generate", "description": "mend it"})
+        await viewer.expect("phase_failed")
         url = (await viewer.expect("server_started"))["data"]["url"]
         await viewer.expect("generation_complete")
         assert await text_of(url) == "hello true"

@@ -11,6 +11,7 @@ from tests.benchmarks import (
     first_chunk,
     journal,
     memory,
+    parser,
     recovery,
     revive,
     storm,
@@ -35,10 +36,10 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Both sides of a case."""
+    """Both sides of a case; one that needs no service has no load."""
 
     measure: Measure
-    load: Load
+    load: Load | None = None
 
 
 CASES = {
@@ -50,4 +51,5 @@ CASES = {
     "revive": Case(revive.measure, revive.load),
     "recovery": Case(recovery.measure, recovery.load),
     "storm": Case(storm.measure, storm.load),
+    "parser": Case(parser.measure),
 }

@@ -17,9 +17,11 @@ MAX_SECONDS = 280.0  # below the conductor's own deadline
 async def main(case: str, job: Job) -> None:
     """Carry out one job and say its result."""
     link = Link(await open_stdin())
+    load = CASES[case].load
+    assert load is not None
     try:
         async with asyncio.timeout(MAX_SECONDS):
-            link.say({"result": await CASES[case].load(job, link)})
+            link.say({"result": await load(job, link)})
     except (BenchmarkFailed, TimeoutError) as error:
         link.say({"failed": str(error) or "the load client ran out of time"})
 

@@ -42,7 +42,7 @@ class PacedModel:
         await response.prepare(http)
         if "response_format" in body:
             self._own_ns[script.key] = _since(received_ns)
-            await response.write(_delta(_plan()))
+            await response.write(_delta(_plan(script.key)))
         else:
             await self._wait_for_group(script)
             pace = Pace(script)
@@ -153,11 +153,11 @@ class Pace:
             await asyncio.sleep(delay)
 
 
-def _plan() -> str:
+def _plan(key: str) -> str:
     plan = {
         "name": "Measured",
         "description": "A file that arrives at a measured pace.",
-        "files": [{"path": PATH, "purpose": "holds the lines"}],
+        "files": [{"path": PATH, "purpose": f"holds the lines of {key}"}],
         "isLastPhase": True,
     }
     return orjson.dumps(plan).decode()

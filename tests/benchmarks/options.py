@@ -16,6 +16,7 @@ class Options:
     revivals: int = 50  # with each number of files
     kills: int = 50
     storm_viewers: int = 1_000
+    parsed_megabytes: tuple[int, ...] = (1, 2, 4, 8)
 
 
 #: Shows in seconds that a case works; there is little in its figures.
@@ -27,4 +28,5 @@ QUICK = Options(
     revivals=2,
     kills=2,
     storm_viewers=20,
+    parsed_megabytes=(1,),
 )

@@ -216,7 +216,7 @@ def _answer(story: Story, brief: Brief, text_so_far: str | None) -> str:
     """Answer as a good model does: a file to be continued begins with the seam and goes on."""
     phase = story.phase(brief.phase_number)
     if not brief.paths_to_write:
-        return phase.plan_text()
+        return phase.plan_text(brief.phase_number)
     texts = {path: phase.files[path] for path in brief.paths_to_write}
     if text_so_far is not None:
         path = brief.unfinished_path

@@ -37,6 +37,8 @@ async def test_after_the_current_file_the_rest_of_the_phase_is_planned_anew(worl
     assert world.sink.types().count("phase_cut") == 1
     assert world.sink.types().count("run_started") == 1
     assert complete["data"]["phases"] == 2
+    usages = [f["data"]["estimated"] for f in world.sink.frames if f["type"] == "usage"]
+    assert usages == [False, True, False, False]  # the answer that was cut had told none
 
 
 async def test_a_plan_that_does_not_know_the_wish_is_not_carried_out(world: World) -> None:

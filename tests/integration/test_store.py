@@ -196,7 +196,12 @@ async def test_the_projections_equal_the_fold_after_every_batch(
         size = rng.randint(1, 12)
         batch, events = events[:size], events[size:]
         await append(store, epoch, state, *batch)
-        contents |= {e.path: e.content for e in batch if isinstance(e, ev.FileEnd)}
+        for event in batch:
+            match event:
+                case ev.FileEnd():
+                    contents[event.path] = event.content
+                case ev.FileDeleted():
+                    contents.pop(event.path, None)
         claim = await store.claim(PROJECT)
         epoch = claim.epoch
         assert await saved(reader) == comparable(state)
@@ -479,6 +484,28 @@ async def test_files_that_end_in_one_batch_keep_each_its_own_bytes(
     again = ev.FileEnd(path="a", content="the last one counts")
     await append(store, claim.epoch, claim.state, *ends, again)
     assert await store.file_contents(PROJECT) == {**texts, "a": again.content}
+    assert await reader.files(PROJECT) == claim.state.files
+
+
+async def test_a_deleted_file_has_no_row_and_the_last_word_in_a_batch_counts(
+    store: Store, reader: Reader
+) -> None:
+    claim = await store.claim(PROJECT)
+    ends = [ev.FileEnd(path=path, content=path) for path in ("a", "b", "nul \0")]
+    await append(store, claim.epoch, claim.state, *ends)
+    await append(
+        store,
+        claim.epoch,
+        claim.state,
+        ev.FileDeleted(path="a"),
+        ev.FileDeleted(path="nul \0"),
+        ev.FileEnd(path="c", content="1"),
+        ev.FileDeleted(path="c"),
+        ev.FileDeleted(path="b"),
+        ev.FileEnd(path="b", content="2"),
+        ev.FileDeleted(path="never"),
+    )
+    assert await store.file_contents(PROJECT) == {"b": "2"}
     assert await reader.files(PROJECT) == claim.state.files
 
 

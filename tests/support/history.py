@@ -77,6 +77,8 @@ class Story:
         apply(self._state, event, self._state.last_seq + 1)
         if isinstance(event, ev.FileEnd):
             self._texts[event.path] = event.content
+        if isinstance(event, ev.FileDeleted):
+            self._texts.pop(event.path, None)
         return event
 
     def revive(self, saved: ProjectState) -> None:
@@ -245,12 +247,14 @@ class Story:
         yield self._call("plan")
         yield self._usage("plan")
         files = self._rng.sample(PATHS, self._rng.randint(1, 3))
+        others = [path for path in self._texts if path not in files]
         yield ev.PhaseDesigned(
             phase=PhasePlan(
                 name=self._text(),
                 description=self._text(),
                 files=tuple(PlannedFile(path=path, purpose=self._text()) for path in files),
                 is_last_phase=False,
+                delete=tuple(path for path in others if self._rarely(4)),
             ),
             wishes=wishes,
             problems=problems,
@@ -265,10 +269,14 @@ class Story:
                 yield ev.PhaseCut(phase_number=phase.number)
                 return
             for path in missing:
-                if self._rarely(8):
-                    yield from self._file(self._rng.choice(PATHS))  # unplanned, or once more
+                if self._rarely(8):  # unplanned, or once more
+                    kept = [path for path in PATHS if path not in phase.plan.delete]
+                    yield from self._file(self._rng.choice(kept))
                 yield from self._file(path)
             yield self._usage("implement")
+        for path in phase.plan.delete:
+            if path in self._texts:
+                yield ev.FileDeleted(path=path)
         yield ev.FilesWritten(count=len(phase.finished))
 
     def _is_cut(self) -> bool:

@@ -88,13 +88,16 @@ class ScriptedPhase:
     description: str
     files: Mapping[str, str]
     is_last: bool
+    delete: tuple[str, ...] = ()
 
-    def plan_text(self) -> str:
+    def plan_text(self, number: int = 1) -> str:
+        files = [{"path": p, "purpose": f"holds {p} of phase {number}"} for p in self.files]
         return json.dumps(
             {
                 "name": self.name,
                 "description": self.description,
-                "files": [{"path": p, "purpose": f"holds {p}"} for p in self.files],
+                "files": files,
+                "delete": list(self.delete),
                 "isLastPhase": self.is_last,
             }
         )
@@ -249,10 +252,13 @@ class ScriptedOpenRouter:
         *,
         last: bool = False,
         description: str = "A scripted phase.",
+        delete: tuple[str, ...] = (),
         project: str | None = None,
     ) -> None:
         """Append a phase: to all projects, or to those whose prompts contain `project`."""
-        phase = ScriptedPhase(name=name, description=description, files=dict(files), is_last=last)
+        phase = ScriptedPhase(
+            name=name, description=description, files=dict(files), is_last=last, delete=delete
+        )
         with self._lock:
             self._phases.setdefault(project, []).append(phase)
 
@@ -413,7 +419,7 @@ class ScriptedOpenRouter:
         if phase is None:
             return None
         if request.purpose == "plan":
-            return phase.plan_text()
+            return phase.plan_text(request.phase_number)
         return phase.files_text(request.brief)
 
     def _phase_for(self, request: RecordedRequest) -> ScriptedPhase | None:

@@ -47,6 +47,7 @@ class MemoryEngine:
         self.problem: Exception | None = None
         self.containers_made = 0
         self.writes: list[set[str]] = []  # the paths of each write that was carried out
+        self.deletes: list[set[str]] = []
         self.installs = 0  # that were carried out
         self.servers_started = 0
         self.losses: list[str] = []  # the calls, "install" or "serve", that lose the container
@@ -112,6 +113,7 @@ class MemorySandbox:
         container = self._running()
         for path in paths:
             container.files.pop(path, None)
+        self._engine.deletes.append(set(paths))
 
     async def install_dependencies(self) -> None:
         """Install nothing, from a manifest that must at least be JSON."""

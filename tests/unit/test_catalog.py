@@ -188,6 +188,19 @@ async def test_a_list_that_cannot_be_had_leaves_all_unknown_with_one_line(
     assert await catalog.facts("a/model") == FACTS
 
 
+async def test_a_list_that_cannot_be_had_is_not_asked_for_by_every_process(tmp_path: Path) -> None:
+    server, clock = Server(OPENROUTER), Clock()
+    server.error = ModelUnavailable("gone")
+    for _ in range(3):
+        catalog = Catalog(BASE, server.fetch, file=tmp_path / "models.json", now=clock)
+        assert await catalog.facts("a/model") == UNKNOWN
+    assert server.asked == 1
+    clock.now += RETRY_SECONDS
+    server.error = None
+    catalog = Catalog(BASE, server.fetch, file=tmp_path / "models.json", now=clock)
+    assert await catalog.facts("a/model") == FACTS
+
+
 async def test_settings_say_more_than_the_server() -> None:
     catalog = Catalog(
         BASE,

@@ -77,3 +77,34 @@ def test_a_file_that_cannot_be_replaced_is_told_and_leaves_nothing(tmp_path: Pat
         output.write("a.txt", "x")
     assert refused.value.code == "output_unwritable"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_deleted_file_goes_with_the_directories_that_it_leaves_empty(tmp_path: Path) -> None:
+    output = OutputDirectory(str(tmp_path))
+    for path in ("a/b/c.txt", "a/d.txt"):
+        output.write(path, "x")
+    output.delete("a/b/c.txt")
+    output.delete("a/never.txt")
+    assert output.written == {"a/d.txt"}
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["d.txt"]
+    output.delete("a/d.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_deleted_is_told(tmp_path: Path) -> None:
+    output = OutputDirectory(str(tmp_path))
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(CommandFailed) as refused:
+        output.delete("a.txt")
+    assert refused.value.code == "output_unwritable"
+
+
+def test_what_lies_beyond_a_link_is_not_deleted(tmp_path: Path) -> None:
+    output = OutputDirectory(str(tmp_path / "out"))
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/a.txt").write_text("mine")
+    (tmp_path / "out/link").symlink_to(tmp_path / "precious")
+    with pytest.raises(CommandFailed) as refused:
+        output.delete("link/a.txt")
+    assert refused.value.code == "unsafe_path"
+    assert (tmp_path / "precious/a.txt").read_text() == "mine"

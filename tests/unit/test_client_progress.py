@@ -57,6 +57,7 @@ def show(
             {"path": "a.js", "content": "x"},
             ["  ! a.js was not finished and is as it was"],
         ),
+        ("file_deleted", {"path": "a\x1bb.js"}, ["  ✔ a b.js is deleted"]),
         ("sandbox_started", {"kind": "docker"}, ["  ✔ sandbox started (docker)"]),
         ("deps_installed", {}, ["  ✔ dependencies ready  0.0 s"]),
         (

@@ -10,7 +10,7 @@ import pytest
 from actors.events import PhasePlan, PlannedFile
 from actors.generation.demo import GUEST_FOLDER, DemoModel, kind_of, title_of
 from actors.generation.model import ModelFinished, ModelRequest, ModelText, ModelUsage
-from actors.generation.plan import parse_plan
+from actors.generation.plan import parse_plan, plan_rules
 from actors.generation.prompts import PromptContext, implement_request, plan_request
 from actors.generation.scof import FileClosed, ParserWarning, Prose, ScofParser
 from actors.generation.seam import continuable
@@ -59,7 +59,8 @@ class Project:
         )
 
     async def phase(self) -> PhasePlan:
-        plan = parse_plan(await answer(plan_request(self.context())))
+        rules = plan_rules(self.files, self.plans)
+        plan = parse_plan(await answer(plan_request(self.context())), rules)
         files = parsed(await answer(implement_request(self.context(plan))))
         assert tuple(files) == tuple(file.path for file in plan.files)
         self.files |= files
@@ -235,6 +236,13 @@ async def test_a_resumed_phase_writes_only_what_is_missing() -> None:
     request = implement_request(project.context(plan, finished=("index.html", "app.js")))
 
     assert list(parsed(await answer(request))) == ["styles.css"]
+
+
+@pytest.mark.parametrize("files", [{}, {"theirs.js": "x\n"}], ids=["its own", "another's"])
+async def test_a_request_may_be_repeated_any_number_of_times(files: dict[str, str]) -> None:
+    project = Project(**files)
+    for _ in range(4):
+        assert (await project.run("a timer"))[-1].is_last_phase
 
 
 @pytest.mark.parametrize("request_number", [0, 1], ids=["the first phase", "a later request"])

@@ -49,6 +49,34 @@ async def test_only_changed_files_are_written(deployment: Deployment, engine: Me
     assert held(engine) == APP | CHANGED
 
 
+async def test_what_the_project_has_no_more_is_deleted_once(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP | {"old.js": "x"})
+    await deployment.write(APP, {"old.js"})
+    assert held(engine) == APP
+    held(engine)["old.js"] = "of somebody else"
+    await deployment.write(APP | CHANGED, {"old.js"})
+    assert held(engine) == APP | CHANGED | {"old.js": "of somebody else"}
+    await deployment.write(APP | {"old.js": "again"}, {"old.js"})
+    await deployment.write(APP, {"old.js"})
+    assert held(engine) == APP
+
+
+async def test_what_was_deleted_in_an_earlier_life_is_deleted_unless_it_is_in_use(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP | {"old.js": "x", "back.js": "x", "docs": "x"})
+    later = Deployment(lambda: MemorySandbox(engine), ADDRESS)
+    await later.ready()
+    files = APP | {"back.js": "y", "docs/a.md": "z"}
+    held(engine).pop("docs")
+    held(engine)["docs/a.md"] = "z"
+    await later.write(files, {"old.js", "back.js", "docs"})
+    assert held(engine) == files
+    assert engine.deletes == [{"old.js"}]
+
+
 async def test_only_a_changed_manifest_is_installed_again_and_then_served_again(
     deployment: Deployment, engine: MemoryEngine
 ) -> None:

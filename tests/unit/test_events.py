@@ -46,6 +46,7 @@ PLAN_EXAMPLE = PhasePlan(
     description="The page",
     files=(PlannedFile(path="index.html", purpose="the page"),),
     is_last_phase=True,
+    delete=("old.js",),
 )
 
 #: The frames of design.md section 6, and one of every kind of our own.
@@ -65,11 +66,13 @@ FRAMES: list[tuple[Event, str, dict[str, object]]] = [
                 "description": "The page",
                 "files": [{"path": "index.html", "purpose": "the page"}],
                 "isLastPhase": True,
+                "delete": ["old.js"],
             },
             "wishes": 0,
             "problems": 0,
         },
     ),
+    (ev.FileDeleted(path="a"), "file_deleted", {"path": "a"}),
     (ev.FileStart(path="a"), "file_start", {"path": "a"}),
     (ev.FileChunk(path="a", chunk="x"), "file_chunk", {"path": "a", "chunk": "x"}),
     (ev.FileEnd(path="a", content="x"), "file_end", {"path": "a", "content": "x"}),

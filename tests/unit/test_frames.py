@@ -13,8 +13,11 @@ from actors.errors import InvalidDescription, InvalidFrame, InvalidInput, Invali
 from gateway.frames import (
     MAX_DESCRIPTION_CHARS,
     MAX_FRAME_BYTES,
+    MAX_PROBLEM_CHARS,
     CancelFrame,
+    ClientFrame,
     GenerateFrame,
+    ProblemFrame,
     check_project_id,
     decode_object,
     echoed_id,
@@ -56,9 +59,17 @@ def generate(**members: Any) -> str:
         ('{"type":"cancel"}', CancelFrame()),
         ('{"type":"cancel","id":"c2"}', CancelFrame(id="c2")),
         ('{"type":"cancel","commandId":"c1"}', CancelFrame(command_id="c1")),
+        (
+            '{"type":"report_problem","message":" x is not a function ","id":"r1"}',
+            ProblemFrame(message="x is not a function", id="r1"),
+        ),
+        (
+            '{"type":"report_problem","message":"%s"}' % ("x" * (MAX_PROBLEM_CHARS + 1)),
+            ProblemFrame(message="x" * MAX_PROBLEM_CHARS),
+        ),
     ],
 )
-def test_commands_are_read(text: str, frame: GenerateFrame | CancelFrame) -> None:
+def test_commands_are_read(text: str, frame: ClientFrame) -> None:
     assert parse_frame(text) == frame
     assert parse_frame(text.encode()) == frame
 
@@ -78,6 +89,11 @@ def test_commands_are_read(text: str, frame: GenerateFrame | CancelFrame) -> Non
         ("null", "The frame must be a JSON object with a type."),
         ("[]", "The frame must be a JSON object with a type."),
         ('"generate"', "The frame must be a JSON object with a type."),
+        ('{"type":"report_problem"}', "message must be text: what the app's error says."),
+        (
+            '{"type":"report_problem","message":" "}',
+            "message must be text: what the app's error says.",
+        ),
         ("{}", "The frame's type must be one of generate, cancel, report_problem."),
         ('{"type":null}', "The frame's type must be one of generate, cancel, report_problem."),
         (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from actors.paths import (
     MAX_NAME_BYTES,
     MAX_PATH_CHARS,
+    clashing_path,
     is_safe_path,
     normalized_path,
     preview_url,
@@ -114,3 +115,20 @@ def test_what_is_accepted_stays_inside_and_is_its_own_normal_form(path: str) -> 
 @pytest.mark.parametrize("service_url", ["http://h:1", "http://h:1/"])
 def test_an_app_has_one_address(service_url: str) -> None:
     assert preview_url(service_url, "p-1") == "http://h:1/preview/p-1/"
+
+
+@pytest.mark.parametrize(
+    ("path", "others", "clashing"),
+    [
+        ("a/b.js", {"a/b.js", "a/c.js", "b"}, None),
+        ("a/b.js", {"a"}, "a"),
+        ("a/b/c/d.js", {"a/b"}, "a/b"),
+        ("a", {"a/b/c.js", "a/b.js"}, "a/b.js"),
+        ("a", {"ab/c.js", "a.js"}, None),
+        ("a", set(), None),
+    ],
+)
+def test_a_path_is_a_file_or_a_directory_and_never_both(
+    path: str, others: set[str], clashing: str | None
+) -> None:
+    assert clashing_path(path, others) == clashing

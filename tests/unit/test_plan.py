@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import PlanInvalid
-from actors.events import PlannedFile
+from actors.events import PhasePlan, PlannedFile
 from actors.generation.plan import (
     MAX_DESCRIPTION_CHARS,
     MAX_FILES_PER_PHASE,
@@ -19,7 +19,10 @@ from actors.generation.plan import (
     MAX_PLAN_CHARS,
     MAX_PURPOSE_CHARS,
     PLAN_SCHEMA,
+    PlanRules,
     parse_plan,
+    plan_data,
+    plan_rules,
 )
 
 
@@ -175,6 +178,89 @@ def test_a_plan_that_breaks_a_rule_is_refused_with_the_reason(plan: Any, complai
     assert str(caught.value).startswith(complaint)
     assert str(caught.value).endswith(".")
     assert len(str(caught.value)) < 400
+
+
+# --- against the project's files -----------------------------------------------------------------
+
+EXISTING = PlanRules(
+    purposes={"index.html": "the page", "src/app.js": "former", "src/old.js": "old", "docs": None}
+)
+
+
+def deleting(*paths: Any, write: str = "new.js") -> dict[str, Any]:
+    return {**files(write), "delete": list(paths)}
+
+
+@pytest.mark.parametrize("absent", [{}, {"delete": None}, {"delete": []}])
+def test_a_plan_need_not_delete(absent: dict[str, Any]) -> None:
+    assert parse_plan(json.dumps(members(**absent))).delete == ()
+
+
+def test_existing_files_can_be_deleted() -> None:
+    plan = parse_plan(json.dumps(deleting("./src//old.js", "docs", "src/old.js")), EXISTING)
+    assert plan.delete == ("src/old.js", "docs")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        files("src/app.js"),
+        files("index.html", "new.js"),
+        members(files=[{"path": "index.html", "purpose": "the page, with a menu"}]),
+        deleting("docs", write="docs/index.md"),
+        deleting("src/app.js", "src/old.js", write="src"),
+        {**members(files=[{"path": "index.html", "purpose": "the page"}]), "delete": ["docs"]},
+    ],
+)
+def test_a_plan_that_changes_something_is_taken(plan: dict[str, Any]) -> None:
+    assert parse_plan(json.dumps(plan), EXISTING).files
+
+
+@pytest.mark.parametrize(
+    ("plan", "complaint"),
+    [
+        (deleting("never.js"), "The plan deletes 'never.js', which does not exist."),
+        (deleting("docs", write="docs"), "The plan writes and deletes 'docs'."),
+        (deleting("../up"), "\"delete\" of the plan has the path '../up'; a path is relative"),
+        (deleting(3), 'The plan needs "delete" as a list of paths.'),
+        (members(delete="docs"), 'The plan needs "delete" as a list of paths.'),
+        (deleting(*["docs"] * 1001), 'The plan has more than 1,000 paths in "delete".'),
+        (files("docs/a.md"), "The plan uses 'docs' as a file and as a directory."),
+        (files("src"), "The plan uses 'src' as a file and as a directory."),
+        (deleting("src/app.js", write="src"), "The plan uses 'src' as a file and as a directory."),
+        (
+            members(files=[{"path": "index.html", "purpose": "the page"}]),
+            "The plan lists only files that exist, with the purposes that they had when they were "
+            "written; say what the phase adds or changes.",
+        ),
+    ],
+)
+def test_a_plan_that_does_not_fit_the_project_is_refused(
+    plan: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(PlanInvalid) as caught:
+        parse_plan(json.dumps(plan), EXISTING)
+    assert str(caught.value).startswith(complaint)
+
+
+def test_the_most_files_of_a_phase_can_be_set() -> None:
+    with pytest.raises(PlanInvalid, match="lists 2 files; a phase writes at most 1"):
+        parse_plan(PLAN, PlanRules(max_files=1))
+
+
+def test_the_newest_plan_that_listed_a_file_says_its_purpose() -> None:
+    def plan(**purposes: str) -> PhasePlan:
+        listed = tuple(PlannedFile(path=p, purpose=purpose) for p, purpose in purposes.items())
+        return PhasePlan(name="n", description="", files=listed, is_last_phase=False)
+
+    rules = plan_rules(["a", "c"], [plan(a="first", b="gone"), plan(a="second")], 7)
+    assert rules == PlanRules(max_files=7, purposes={"a": "second", "c": None})
+
+
+def test_a_plan_is_shown_as_it_is_to_be_written() -> None:
+    plan = parse_plan(json.dumps(deleting("docs")), EXISTING)
+    assert parse_plan(json.dumps(plan_data(plan)), EXISTING) == plan
+    assert plan_data(plan).keys() == PLAN_SCHEMA["properties"].keys()
 
 
 @given(st.text(alphabet='{}[]",:\\ \nabfilesnamentrue0', max_size=200))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,12 @@ from actors.projections import MAX_TITLE_CHARS, batch
 from actors.state import ProjectState
 from tests.support.history import record
 
+COMMAND: Any = {"id": "1", "description": "d", "model": "m", "max_phases": 5}
+STEERED = ev.RunSteered(**COMMAND)
+QUEUED_PARTS = ["owner", "journal", "project", "commanded"]
+ENDED_PARTS = [
+    *("owner", "journal", "closed", "trimmed", "trimmed_log", "project", "settled", "released")
+]
 QUEUED = ev.CommandQueued(id="1", description="d", model="m", max_phases=5, place=0)
 USAGE = ev.Usage(purpose="plan", model="m", prompt_tokens=1, completion_tokens=1, cost_usd=None)
 
@@ -34,7 +41,18 @@ def parts(*events: ev.Event) -> list[str]:
             ["owner", "journal", "closed", "project", "released"],
         ),
         ((ev.FileEnd(path="a", content=""),), ["owner", "journal", "closed", "files"]),
+        ((ev.FileDeleted(path="a"),), ["owner", "journal", "deleted"]),
+        (
+            (ev.FileEnd(path="a", content=""), ev.FileDeleted(path="b")),
+            ["owner", "journal", "closed", "files", "deleted"],
+        ),
         ((USAGE,), ["owner", "journal", "used", "spent", "released"]),
+        ((STEERED,), ["owner", "journal", "commanded"]),
+        ((QUEUED, ev.CommandDropped(id="1", reason="user")), QUEUED_PARTS),
+        (
+            (ev.RunStarted(**COMMAND, first_phase=1), ev.GenerationCancelled(reason="user")),
+            [*ENDED_PARTS[:6], "commanded", *ENDED_PARTS[6:]],
+        ),
         ((QUEUED,), ["owner", "journal", "project", "commanded"]),
         (
             (ev.CommandDropped(id="1", reason="user"),),
@@ -42,10 +60,7 @@ def parts(*events: ev.Event) -> list[str]:
         ),
         (
             (ev.GenerationCancelled(reason="user"),),
-            [
-                *("owner", "journal", "closed", "trimmed", "trimmed_log", "project", "settled"),
-                "released",
-            ],
+            ENDED_PARTS,
         ),
         ((ev.Hibernated(),), ["owner", "journal", "trimmed", "trimmed_log"]),
     ],

@@ -81,6 +81,7 @@ def test_a_running_project_is_shown_whole() -> None:
                 "name": "Base",
                 "description": "The page",
                 "files": [{"path": "b", "purpose": "p"}],
+                "delete": [],
                 "isLastPhase": True,
                 "status": "designed",
                 "finished": ["b", "a"],

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from actors import events as ev
 from actors.events import PhasePlan, PlannedFile, RunState
 from actors.state import (
+    MAX_PROBLEMS,
     Command,
     FileInfo,
     OpenFile,
+    Pause,
     Phase,
     PhaseStatus,
     Problem,
     ProjectState,
     Run,
+    Totals,
     apply,
+    completed_phases,
     file_info,
 )
 
@@ -211,6 +216,28 @@ def test_a_restored_file_is_closed_and_keeps_its_former_measure() -> None:
     assert state.files == {"a": file_info("former", 0)}
 
 
+def test_a_deleted_file_is_gone_and_no_part_of_its_phase() -> None:
+    opened = ev.FileStart(path="b")
+    state = fold(
+        ev.FileEnd(path="old", content=""),
+        ev.PhaseDesigned(phase=replace(PLAN, delete=("old", "a"))),
+        ev.FileEnd(path="a", content=""),
+        opened,
+        ev.FileDeleted(path="a"),
+        ev.FileDeleted(path="old"),
+        ev.FileDeleted(path="never"),
+    )
+    assert state.files == {}
+    assert state.phase is not None
+    assert state.phase.finished == []
+    assert state.open_file == OpenFile(path="b")
+    assert state.deleted_paths == {"old", "a"}
+
+
+def test_a_file_that_is_deleted_before_any_phase_is_gone() -> None:
+    assert fold(ev.FileEnd(path="a", content=""), ev.FileDeleted(path="a")).files == {}
+
+
 def test_a_resumed_run_has_no_open_file_but_the_one_that_is_shown_again() -> None:
     resumed = ev.RunResumed(id="1", phase_number=1)
     opened = (ev.FileStart(path="a"), ev.FileChunk(path="a", chunk="unsaved"))
@@ -229,3 +256,118 @@ def test_the_sandbox_and_its_preview_are_remembered() -> None:
         "c0ffee",
         "http://h",
     )
+
+
+# --- steering, repairs, cost -------------------------------------------------------------------
+
+
+def steered(max_phases: int = 2) -> ev.RunSteered:
+    return ev.RunSteered(id="wish", description="a clock", model="n", max_phases=max_phases)
+
+
+def designed(*paths: str, wishes: int = 0, problems: int = 0) -> ev.PhaseDesigned:
+    files = tuple(PlannedFile(path=path, purpose="p") for path in paths)
+    plan = PhasePlan(name="Base", description="", files=files, is_last_phase=True)
+    return ev.PhaseDesigned(phase=plan, wishes=wishes, problems=problems)
+
+
+def test_a_wish_that_steers_changes_the_run_until_a_plan_knows_it() -> None:
+    history = [queued("a"), started("a"), designed("x", wishes=1), steered()]
+    state = fold(*history)
+    assert state.run is not None
+    assert state.run.is_steered
+    assert (state.run.command.model, state.run.command.max_phases) == ("n", 2)
+    assert state.descriptions == ["app a", "a clock"]
+    assert fold(*history, designed("y", wishes=1)).run == state.run
+    known = fold(*history, designed("y", wishes=2)).run
+    assert known is not None
+    assert not known.is_steered
+
+
+def test_a_phase_that_is_cut_keeps_what_is_finished_and_is_none_of_those_asked_for() -> None:
+    cut = ev.PhaseCut(phase_number=1)
+    finished = ev.FileEnd(path="x", content="")
+    state = fold(started("a"), designed("x", "y"), finished, steered(1), cut)
+    assert state.phase is not None
+    assert [file.path for file in state.phase.plan.files] == ["x"]
+    assert not state.phase.plan.is_last_phase
+    assert state.phase.status is PhaseStatus.COMPLETE
+    assert state.run is not None
+    assert state.run.command.max_phases - completed_phases(state) == 1
+
+
+def test_failed_phases_are_counted_in_a_row_and_are_problems_of_the_next_plan() -> None:
+    failed = ev.PhaseFailed(phase_number=1, code="install_failed", message="No such package.")
+    state = fold(started("a"), designed("x"), failed)
+    assert state.phase is not None
+    assert state.phase.status is PhaseStatus.FAILED
+    assert state.run is not None
+    assert (state.run.repairs, completed_phases(state)) == (1, 0)
+    assert state.problems == ["No such package."]
+    again = fold(
+        *(started("a"), designed("x"), failed, designed("x", problems=1)),
+        ev.PhaseCompleted(phase_number=2),
+    )
+    assert again.problems == []
+    assert again.run is not None
+    assert again.run.repairs == 0
+
+
+def test_the_newest_problems_are_kept_each_once() -> None:
+    reports = [ev.ProblemReported(message=str(n)) for n in (*range(MAX_PROBLEMS + 1), 5)]
+    problems = fold(*reports).problems
+    assert len(problems) == MAX_PROBLEMS
+    assert problems[-1] == "5"
+    assert problems[0] == "1"
+
+
+def test_usage_is_summed_up_for_the_run_and_the_project() -> None:
+    usage = ev.Usage(
+        purpose="plan",
+        model="m",
+        prompt_tokens=3,
+        completion_tokens=2,
+        cost_usd=0.5,
+        estimated=True,
+    )
+    unpriced = ev.Usage(
+        purpose="plan", model="m", prompt_tokens=1, completion_tokens=1, cost_usd=None
+    )
+    call = ev.ModelCall(
+        purpose="plan", model="m", prompt_tokens=3, prompt_usd=None, completion_usd=None
+    )
+    state = fold(usage, started("a"), call, usage, unpriced)
+    assert state.totals == Totals(
+        calls=3, prompt_tokens=7, completion_tokens=5, cost_usd=1.0, estimated_calls=2
+    )
+    assert state.run is not None
+    assert state.run.totals.calls == 2
+    assert state.run.call is None
+    assert fold(started("a"), call).run == Run(command=command("a"), first_phase=1, call=call)
+
+
+def test_a_run_that_waits_for_its_cap_is_open_and_paused() -> None:
+    paused = ev.RunPaused(code="budget_exceeded", message="Too dear.", needed_usd=0.5)
+    state = fold(started("a"), paused)
+    assert state.status == "paused"
+    assert state.run is not None
+    assert state.run.pause == Pause(code="budget_exceeded", message="Too dear.", needed_usd=0.5)
+    resumed = ev.RunResumed(id="a", phase_number=1)
+    assert fold(started("a"), paused, resumed).status == "generating"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        steered(),
+        ev.PhaseCut(phase_number=1),
+        ev.PhaseFailed(phase_number=1, code="c", message="m"),
+        ev.RunPaused(code="c", message="m", needed_usd=1.0),
+    ],
+    ids=lambda event: event.type,
+)
+def test_what_belongs_to_a_run_or_a_phase_changes_none_that_is_not_there(event: ev.Event) -> None:
+    state = fold(event)
+    assert state.run is None
+    assert state.phases == []
+    assert fold(designed("x"), event).run is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from actors import events as ev
 from actors.errors import OutputInvalid
 from actors.events import Event
+from actors.generation.faults import Fault
 from actors.generation.prompts import free_marker, write_scof
 from actors.generation.scof import MAX_FILE_CHARS, MAX_LINE_CHARS, ScofLimitError
 from actors.generation.seam import UnfinishedFile, continuable
@@ -156,6 +157,87 @@ def test_a_patch_that_does_not_fit_leaves_the_former_text(files: dict[str, str])
 def test_a_file_after_a_patch_is_streamed_again() -> None:
     told = write({"a.ts": FORMER}, PATCH + "cat > b.ts << B\ny\nB\n")
     assert told[2:] == [start("b.ts"), chunk("b.ts", "y\n"), end("b.ts", "y\n")]
+
+
+# --- placeholders --------------------------------------------------------------------------------
+
+GAP = "// ... rest of the file unchanged"
+TOLD_GAP = warning("placeholder", f"a.ts, line 2, stands for text left out: '{GAP}'")
+
+
+@pytest.mark.parametrize("files", [{}, {"a.ts": FORMER}], ids=["no file", "a file"])
+def test_a_text_with_a_placeholder_is_not_taken(files: dict[str, str]) -> None:
+    written = dict(files)
+    writer = FileWriter(written)
+    told = writer.feed(f"cat > a.ts << 'EOF'\nx\n{GAP}\nEOF\n")
+    assert told[-2:] == [TOLD_GAP, restored("a.ts", files.get("a.ts"))]
+    assert written == files
+    assert writer.faults == {"a.ts": Fault("placeholder", "a.ts", TOLD_GAP.detail)}
+
+
+def test_a_placeholder_that_a_patch_adds_is_not_taken() -> None:
+    files = {"a.ts": FORMER}
+    told = write(files, f"cat << 'EOF' | patch a.ts\n@@\n one\n-two\n+{GAP}\nEOF\n")
+    assert told[-2:] == [TOLD_GAP, restored("a.ts", FORMER)]
+    assert files == {"a.ts": FORMER}
+
+
+def test_a_placeholder_in_the_text_that_is_gone_on_with_is_found_at_its_end() -> None:
+    files = {"a.ts": FORMER}
+    told = go_on(files, block(f"{SEAM}{GAP}\n"))
+    line = SO_FAR.count("\n") + 1
+    detail = f"a.ts, line {line}, stands for text left out: '{GAP}'"
+    assert told[-2:] == [warning("placeholder", detail), restored("a.ts", FORMER)]
+    assert files == {"a.ts": FORMER}
+
+
+def test_a_line_that_the_file_had_before_is_no_placeholder() -> None:
+    files = {"a.ts": f"{GAP}\n"}
+    told = write(files, f"cat > a.ts << 'EOF'\nx\n{GAP}\nEOF\ncat >> a.ts << 'EOF'\ny\nEOF\n")
+    assert told[-1] == end("a.ts", f"x\n{GAP}\ny\n")
+
+
+def test_what_is_written_again_without_its_fault_has_none() -> None:
+    files = {"a.ts": FORMER}
+    writer = FileWriter(files)
+    writer.feed(BAD_PATCH)
+    assert writer.faults["a.ts"].kind == "patch_rejected"
+    writer.feed(PATCH)
+    assert writer.faults == {}
+    assert files == {"a.ts": "one\n2\n"}
+
+
+# --- paths that cannot be written ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("src/a.ts/b.ts", "src/a.ts/b.ts cannot be a file beside src/a.ts"),
+        ("src", "src cannot be a file beside src/a.ts"),
+        ("plan", "plan cannot be a file beside plan/b.ts"),
+        ("plan/b.ts/c", "plan/b.ts/c cannot be a file beside plan/b.ts"),
+        ("old.ts", "old.ts is a file that this phase deletes"),
+    ],
+)
+@pytest.mark.parametrize("form", ["> {}", ">> {}", "| patch {}"])
+@pytest.mark.parametrize("marker", ["EOF\n", ""], ids=["whole", "cut"])
+def test_a_path_that_is_taken_otherwise_is_refused(
+    path: str, detail: str, form: str, marker: str
+) -> None:
+    files = {"src/a.ts": FORMER, "old.ts": FORMER}
+    writer = FileWriter(files, planned=["plan/b.ts", "old.ts/c.ts"], deleted=["old.ts"])
+    told = writer.feed(f"cat << 'EOF' {form.format(path)}\nx\n{marker}")
+    assert [*told, *writer.close("stop")] == [warning("path_refused", detail)]
+    assert writer.faults == {path: Fault("path_refused", path, detail)}
+    assert files == {"src/a.ts": FORMER, "old.ts": FORMER}
+
+
+def test_what_follows_a_refused_path_is_taken() -> None:
+    files = {"a.ts": FORMER, "old.ts": FORMER}
+    writer = FileWriter(files, planned=["old.ts/c.ts"], deleted=["old.ts"])
+    writer.feed("cat > a.ts/b << A\nx\nA\ncat > old.ts/c.ts << A\ny\nA\n")
+    assert files == {"a.ts": FORMER, "old.ts": FORMER, "old.ts/c.ts": "y\n"}
 
 
 # --- an answer that breaks off -------------------------------------------------------------------
