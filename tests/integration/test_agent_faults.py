@@ -1,42 +1,26 @@
-"""Fault of the model's server or of its answer -> what a viewer sees -> what is stored: a table.
+"""Fault of the model's server -> what a viewer sees -> what is stored: a table.
 
-Every run ends complete, cancelled, paused by its cap, or with a stable code; `tests/support/
-fault_row.py` says what is asserted in every row. A file that breaks off is continued at its seam:
-`test_agent_continuation.py` has more of that, `test_agent_model.py` of fallbacks and recordings,
-and `test_pipeline_cuts.py` cuts a short answer at every byte.
+Every run ends complete, cancelled, paused by its cap, or with a stable code; what is asserted in
+every row stands in `tests/support/fault_row.py`. `test_agent_answers.py` has the rows of answers
+that come whole and are of no use, `test_pipeline_cuts.py` cuts a short answer at every byte.
+`test_agent_continuation.py` says more of files that break off, `test_agent_model.py` of fallbacks
+and recordings.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from actors.generation.prompts import write_scof
 from actors.generation.retry import ATTEMPTS
-from actors.generation.scof import MAX_FILE_CHARS, MAX_LINE_CHARS
 from tests.support.agent import World
-from tests.support.fault_row import PAGE, SITE, Row, play
+from tests.support.fault_row import AGAIN, FIRST, FULL, PAGE, PLAN_TEXT, SITE, WELL, Row, play
 from tests.support.openrouter import Answer
 from tests.support.sse_stream import stream_of
 
-FORMER = {"app.js": "const a = 1;\nconst b = 2;\nconst c = 3;\n"}
-PLAN: dict[str, Any] = {
-    "name": "Base",
-    "description": "The app.",
-    "files": [{"path": path, "purpose": "p"} for path in SITE],
-    "isLastPhase": True,
-}
-TEXT = json.dumps(PLAN)
-FULL = "".join(write_scof(path, text, "EOF") for path, text in SITE.items())
-FIRST = write_scof("index.html", PAGE, "EOF")
-LONG_LINE = "x" * (MAX_LINE_CHARS - 1) + "\n"
-PREFERRED_USD = {"models": "", "model": "dear/model", "prices": "dear/model=1/10"}
+PRICED = {"models": "", "model": "dear/model", "prices": "dear/model=1/10"}
 
-WELL = "plan implement complete"
-AGAIN = "plan implement missing_files implement complete"
 BROKEN = "plan implement model_stream_broken missing_files implement complete"
 
 
@@ -52,20 +36,6 @@ def after(word: str, text: str = FULL) -> int:
 def length(text: str) -> Row:
     """The output's limit is reached behind that text; what is missing is asked for."""
     return Row(implement=(Answer(text=text, finish_reason="length"),), sees=AGAIN, stored=SITE)
-
-
-def plan_of(**members: Any) -> str:
-    return json.dumps({**PLAN, **members})
-
-
-def refused_plan(text: str, says: str) -> Row:
-    return Row(
-        plan=(text,), sees="plan plan_invalid plan implement complete", says=says, stored=SITE
-    )
-
-
-def accepted_plan(text: str) -> Row:
-    return Row(plan=(text,), sees=WELL, stored=SITE)
 
 
 def statuses() -> Iterator[tuple[str, Row]]:
@@ -224,7 +194,7 @@ SERVER = {
         implement=(
             Answer(text=FIRST, usage={"prompt_tokens": 9, "completion_tokens": 9, "cost": 0.9}),
         ),
-        settings={**PREFERRED_USD, "max_cost_usd": 1.0},
+        settings={**PRICED, "max_cost_usd": 1.0},
         sees="plan implement budget_exceeded",
         says="more than CODEGEN_MAX_COST_USD",
         stored={"index.html": PAGE},
@@ -233,7 +203,7 @@ SERVER = {
 
 LIMIT = {
     "length in the plan": Row(
-        plan=(Answer(text=TEXT[:60], finish_reason="length"),),
+        plan=(Answer(text=PLAN_TEXT[:60], finish_reason="length"),),
         sees="plan plan_invalid plan implement complete",
         says="no JSON object",
         stored=SITE,
@@ -271,153 +241,11 @@ LIMIT = {
     ),
 }
 
-PLANS = {
-    "a plan in prose": accepted_plan(f"Here it is:\n\n{TEXT}\n\nGood luck!"),
-    "a plan in a fence": accepted_plan(f"```json\n{TEXT}\n```"),
-    "a plan with trailing commas": accepted_plan(
-        TEXT.replace("}]", "},]").replace("true}", "true,}")
-    ),
-    "a plan with unknown members": accepted_plan(plan_of(mood="good")),
-    "a plan whose files are a string": refused_plan(
-        plan_of(files="index.html"), 'The plan needs "files" as a list.'
-    ),
-    "a plan whose name is a number": refused_plan(
-        plan_of(name=1), 'The plan needs "name" as a string.'
-    ),
-    "a plan whose flag is a string": refused_plan(
-        plan_of(isLastPhase="yes"), 'The plan needs "isLastPhase" as true or false.'
-    ),
-    "a plan whose file is a string": refused_plan(
-        plan_of(files=["index.html"]), "File 1 of the plan must be an object"
-    ),
-    "a plan that is a list": refused_plan("[1, 2]", "The answer holds no JSON object."),
-    "a plan without files": refused_plan(plan_of(files=[]), "The plan lists no files"),
-    "a plan with a path outside": refused_plan(
-        TEXT.replace("app.js", "../app.js"), "File 2 of the plan has the path '../app.js'"
-    ),
-    "a plan that lists a file twice": refused_plan(
-        TEXT.replace("app.js", "index.html"), "The plan lists 'index.html' twice."
-    ),
-    "an empty plan": refused_plan("", "The answer holds no JSON object."),
-    "no usable plan, ever": Row(
-        plan=("Sorry.", plan_of(name=""), plan_of(files=[])),
-        always=True,
-        sees="plan plan_invalid plan plan_invalid plan plan_invalid",
-        says="The plan lists no files",
-        stored={},
-    ),
-}
-
-FILES = {
-    "all but one file": Row(implement=(FIRST,), sees=AGAIN, says="app.js", stored=SITE),
-    "all but one file, ever": Row(
-        implement=(FIRST,),
-        always=True,
-        sees="plan implement" + " missing_files implement" * 3 + " output_invalid",
-        says="app.js",
-        stored={"index.html": PAGE},
-    ),
-    "no file at all": Row(implement=("I cannot do that.",), sees=AGAIN, stored=SITE),
-    "no file at all, ever": Row(
-        implement=("I cannot do that.",),
-        always=True,
-        sees="plan implement missing_files implement missing_files implement output_invalid",
-        says="index.html",
-        stored={},
-    ),
-    "another marker than asked for": Row(implement=(FULL,), sees=WELL, stored=SITE),
-    "a marker that stands in a file": Row(
-        implement=(FULL.replace("EOF", "value_7"),), sees=WELL, stored=SITE
-    ),
-    "no marker before the next file": Row(
-        implement=(FULL.replace("EOF\ncat", "cat"),),
-        sees="plan implement missing_terminator complete",
-        says="index.html: no line EOF before app.js",
-        stored=SITE,
-    ),
-    "no marker at the end": Row(implement=(FULL.removesuffix("EOF\n"),), sees=AGAIN, stored=SITE),
-    "prose, fences and commands around": Row(
-        implement=(f"Sure!\n```sh\n{FULL}```\nnpm install zod\n",),
-        sees="plan implement install_command complete",
-        stored=SITE,
-    ),
-    "a patch that does not apply": Row(
-        former=FORMER,
-        implement=(FIRST + "cat << E | patch app.js\n@@\n-const d = 4;\n+const d = 5;\nE\n",),
-        sees="plan implement patch_rejected restored missing_files implement complete",
-        stored=SITE,
-    ),
-    "a patch that does not apply, ever": Row(
-        former=FORMER,
-        implement=(FIRST + "cat << E | patch app.js\n@@\n-const d = 4;\n+const d = 5;\nE\n",),
-        always=True,
-        sees="plan"
-        + " implement patch_rejected restored missing_files" * 3
-        + " implement patch_rejected restored output_invalid",
-        says="app.js",
-        stored=FORMER | {"index.html": PAGE},
-    ),
-    "a patch that applies in two places": Row(
-        former={"app.js": "a();\nb();\na();\n"},
-        implement=(FIRST + "cat << E | patch app.js\n@@\n-a();\n+c();\nE\n",),
-        sees="plan implement patch_rejected restored missing_files implement complete",
-        stored=SITE,
-    ),
-    "a patch of what the same answer creates": Row(
-        implement=(
-            FULL.replace("= 7;", "= 0;")
-            + "cat << E | patch app.js\n@@\n-export const value_7 = 0; // größer ☃ 😀\t\n"
-            "+export const value_7 = 7; // größer ☃ 😀\t\nE\n",
-        ),
-        sees=WELL,
-        stored=SITE,
-    ),
-    "unsafe paths beside the files": Row(
-        implement=(
-            "".join(
-                f"cat > {path} << E\ny\nE\n"
-                for path in ("../x", "/etc/x", "~/x", "a/../../x", ".git/config", "C:/x")
-            )
-            + FULL,
-        ),
-        sees="plan implement" + " unsafe_path discarded_block" * 6 + " complete",
-        says="C:/x",
-        stored=SITE,
-    ),
-    "an unsafe path in place of a file": Row(
-        implement=(FULL.replace("> app.js", "> /app.js"),),
-        sees="plan implement unsafe_path discarded_block missing_files implement complete",
-        stored=SITE,
-    ),
-    "a line of 1 MB": Row(
-        implement=(write_scof("long.txt", LONG_LINE, "EOF") + FULL,),
-        sees=WELL,
-        stored=SITE | {"long.txt": LONG_LINE},
-    ),
-    "a longer line": Row(
-        implement=(FULL + write_scof("long.txt", "xx" + LONG_LINE, "EOF"),),
-        sees="plan implement restored output_invalid",
-        says="a line of more than 1,048,576 characters",
-        stored=SITE,
-    ),
-    "a file of 4 MB": Row(
-        implement=(FULL + write_scof("big.txt", "x\n" * (MAX_FILE_CHARS // 2), "EOF"),),
-        sees=WELL,
-        stored=SITE | {"big.txt": "x\n" * (MAX_FILE_CHARS // 2)},
-    ),
-    "a file of 5 MB": Row(
-        implement=(FULL + write_scof("big.txt", "x\n" * (5 * 2**19), "EOF"),),
-        sees="plan implement restored output_invalid",
-        says="a file of more than 4,194,304 characters",
-        stored=SITE,
-    ),
-}
-
-ROWS = SERVER | LIMIT | PLANS | FILES
+ROWS = SERVER | LIMIT
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_a_fault_is_told_and_what_is_stored_is_exact(
+async def test_a_fault_of_the_server_is_told_and_what_is_stored_is_exact(
     world: World, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await play(world, row, monkeypatch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,6 +22,7 @@ from actors import messages as m
 from actors.codec import decode_data
 from actors.generation import choose
 from actors.generation.openrouter import OpenRouterModel
+from actors.generation.prompts import write_scof
 from actors.generation.retry import FIRST_PAUSE_SECONDS, PAUSE_FACTOR, RetryingModel
 from actors.reader import Reader
 from actors.state import ProjectState, apply
@@ -32,6 +34,24 @@ PIECES = 200  # of a large answer; 64 characters each would be too many
 STALL_SECONDS = 1.0  # how long a stalled stream is waited for
 
 Frame = Mapping[str, Any]
+
+#: What is asked for, and answers that give it, or its first file alone.
+PAGE = "<!doctype html>\n<title>Größe</title>\n"
+APP = "".join(f"export const value_{n} = {n}; // größer ☃ 😀\t\n" for n in range(40))
+SITE = {"index.html": PAGE, "app.js": APP}
+PLAN: Mapping[str, Any] = {
+    "name": "Base",
+    "description": "The app.",
+    "files": [{"path": path, "purpose": "p"} for path in SITE],
+    "isLastPhase": True,
+}
+PLAN_TEXT = json.dumps(PLAN)
+FIRST = write_scof("index.html", PAGE, "EOF")
+FULL = FIRST + write_scof("app.js", APP, "EOF")
+
+#: What is seen where nothing is wrong, and where a planned file is asked for again.
+WELL = "plan implement complete"
+AGAIN = "plan implement missing_files implement complete"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,10 +235,3 @@ async def _check_stored(world: World, stored: Mapping[str, str]) -> None:
     for path, text in stored.items():
         info, data = infos[path], text.encode()
         assert (info.size, info.sha256) == (len(data), sha256(data).hexdigest())
-
-
-# --- what is asked for ---------------------------------------------------------------------------
-
-PAGE = "<!doctype html>\n<title>Größe</title>\n"
-APP = "".join(f"export const value_{n} = {n}; // größer ☃ 😀\t\n" for n in range(40))
-SITE = {"index.html": PAGE, "app.js": APP}
