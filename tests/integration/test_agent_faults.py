@@ -15,7 +15,18 @@ import pytest
 
 from actors.generation.retry import ATTEMPTS
 from tests.support.agent import World
-from tests.support.fault_row import AGAIN, FIRST, FULL, PAGE, PLAN_TEXT, SITE, WELL, Row, play
+from tests.support.fault_row import (
+    AGAIN,
+    FIRST,
+    FULL,
+    PAGE,
+    PLAN_TEXT,
+    SITE,
+    WELL,
+    Row,
+    play,
+    texts_seen,
+)
 from tests.support.openrouter import Answer
 from tests.support.sse_stream import stream_of
 
@@ -249,3 +260,5 @@ async def test_a_fault_of_the_server_is_told_and_what_is_stored_is_exact(
     world: World, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await play(world, row, monkeypatch)
+    seen = texts_seen(world.sink.frames)  # never anything but the file, as far as it has come
+    assert all(SITE[path].startswith(text) for path, text in seen)

@@ -40,9 +40,13 @@ def pieces(text: str, count: int) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
+#: The text of the files, torn within each marker, too.
+TORN = [
+    piece for part in FILES.replace("\nEOF\n", "\nE|OF\n").split("|") for piece in pieces(part, 3)
+]
 STREAMS: dict[Purpose, bytes] = {
     "plan": stream_of(*pieces(PLAN, 3)),
-    "implement": stream_of(*pieces(FILES, 9)),
+    "implement": stream_of(*TORN),
 }
 
 

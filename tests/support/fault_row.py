@@ -118,7 +118,18 @@ def transcript(frames: Sequence[Frame]) -> list[str]:
     return words
 
 
-def texts_when_finished(frames: Sequence[Frame]) -> list[tuple[str, str, str]]:
+def texts_seen(frames: Sequence[Frame]) -> list[tuple[str, str]]:
+    """Return the path and the text of the open file, after every event that left one open."""
+    state = ProjectState(project_id="p1")
+    texts: list[tuple[str, str]] = []
+    for frame in frames:
+        apply(state, decode_data(frame["type"], frame["data"]), frame["seq"])
+        if state.open_file is not None:
+            texts.append((state.open_file.path, state.open_file.text))
+    return texts
+
+
+def _finished(frames: Sequence[Frame]) -> list[tuple[str, str, str]]:
     """Return of every finished file its path, what was seen of it before its end, and its text."""
     state = ProjectState(project_id="p1")
     finished: list[tuple[str, str, str]] = []
@@ -214,7 +225,7 @@ async def _check_stored(world: World, stored: Mapping[str, str]) -> None:
     frames = world.sink.frames
     assert await world.files() == stored
     assert TEST_KEY not in str(frames)
-    finished = texts_when_finished(frames)
+    finished = _finished(frames)
     assert {path: text for path, _, text in finished} == stored
     assert all(seen in ("", text) for _, seen, text in finished)  # a patch is not streamed
     reader = Reader(world.settings.database_url)
