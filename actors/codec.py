@@ -17,6 +17,7 @@ from actors.events import (
     EVENT_TYPES,
     Event,
     GenerationComplete,
+    InstallRequested,
     PhaseDesigned,
     PhasePlan,
     PlannedFile,
@@ -85,6 +86,7 @@ _CONVERT: dict[tuple[type[Event], str], Callable[[Any], Any]] = {
     (StateChange, "state"): RunState,
     (PhaseDesigned, "phase"): plan_from_data,
     (GenerationComplete, "files"): tuple,
+    (InstallRequested, "arguments"): tuple,
 }
 
 

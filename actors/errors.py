@@ -27,6 +27,7 @@
     |   |-- SandboxUnavailable      no engine, or it went away
     |   |-- SandboxImageMissing     the image cannot be had
     |   |-- InstallFailed           with the last lines of its output
+    |   |-- BuildFailed             the type check or the build; likewise
     |   `-- ServerFailed            the dev server never answered; with its last lines
     |-- StorageUnavailable          PostgreSQL cannot be reached, or is full
     |-- StateDirUnusable            no permission, no space, or held by another service
@@ -238,6 +239,12 @@ class InstallFailed(_WithOutput):
     """The dependencies could not be installed."""
 
     code = "install_failed"
+
+
+class BuildFailed(_WithOutput):
+    """The app does not pass its type check or does not build."""
+
+    code = "build_failed"
 
 
 class ServerFailed(_WithOutput):

@@ -20,6 +20,7 @@ class RunState(StrEnum):
     DESIGNING_PHASE = "designing_phase"
     IMPLEMENTING_PHASE = "implementing_phase"
     INSTALLING_DEPS = "installing_deps"
+    CHECKING_BUILD = "checking_build"
     STARTING_SERVER = "starting_server"
     PAUSED = "paused"
     COMPLETE = "complete"
@@ -125,6 +126,14 @@ class FileDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InstallRequested(Event):
+    """The model asks for packages, `npm install ...`; package.json gets them with its phase."""
+
+    type = "install_requested"
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesWritten(Event):
     """All files of the phase are in the sandbox."""
 
@@ -157,7 +166,7 @@ class PhaseCompleted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseFailed(Event):
-    """The app does not install or start with this phase; the next phase is to repair it."""
+    """The app does not install, build or start with this phase; the next one is to repair it."""
 
     type = "phase_failed"
     phase_number: int
@@ -385,7 +394,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         *(CommandQueued, CommandDropped, CommandAnswered),
         *(RunStarted, RunSteered, RunPaused, RunResumed),
         *(GenerationComplete, GenerationCancelled, ErrorRaised),
-        *(ModelWarning, ModelRetry, ModelCall, Usage),
+        *(InstallRequested, ModelWarning, ModelRetry, ModelCall, Usage),
         Hibernated,
     )
 }

@@ -70,7 +70,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def phase_record(phase: Phase) -> dict[str, Any]:
-    """{number, name, description, files, delete, isLastPhase, status, finished}, as on the wire."""
+    """{number, name, description, files, delete, isLastPhase, status, finished, installs}."""
     return {
         "number": phase.number,
         "name": phase.plan.name,
@@ -80,6 +80,7 @@ def phase_record(phase: Phase) -> dict[str, Any]:
         "isLastPhase": phase.plan.is_last_phase,
         "status": phase.status.value,
         "finished": list(phase.finished),
+        "installs": [list(arguments) for arguments in phase.installs],
     }
 
 
@@ -90,6 +91,7 @@ def phase_from_record(record: Mapping[str, Any]) -> Phase:
         plan=plan_from_data(record),
         status=PhaseStatus(record["status"]),
         finished=list(record["finished"]),
+        installs=[tuple(arguments) for arguments in record.get("installs", ())],
     )
 
 

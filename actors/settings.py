@@ -117,6 +117,9 @@ class Settings:
     install_seconds: float = _setting(
         "CODEGEN_INSTALL_SECONDS", 300.0, "deadline of one dependency install", low=1
     )
+    build_seconds: float = _setting(
+        "CODEGEN_BUILD_SECONDS", 120.0, "deadline of an app's type check or build", low=1
+    )
     server_seconds: float = _setting(
         "CODEGEN_SERVER_SECONDS", 60.0, "deadline of a dev server's first answer", low=1
     )
@@ -132,7 +135,7 @@ class Settings:
     max_repairs: int = _setting(
         "CODEGEN_MAX_REPAIRS",
         2,
-        "phases in a row that mend an app that does not install or start",
+        "phases in a row that mend an app that does not install, build or start",
         low=0,
         high=10,
     )

@@ -69,6 +69,11 @@ SELECT $1, $3
 ON CONFLICT (project_id) DO UPDATE SET cost_usd = excluded.cost_usd, made_at = now()
 RETURNING true
 """
+_CHARS_SINCE_CALL = """
+SELECT sum(length(data)) FROM events
+ WHERE project_id = $1 AND type IN ('file_chunk', 'file_end')
+   AND seq > (SELECT max(seq) FROM events WHERE project_id = $1 AND type = 'model_call')
+"""
 _ANSWER = """
 SELECT kind, answer FROM commands
  WHERE project_id = $1 AND command_id = $2 AND answer IS NOT NULL
@@ -207,6 +212,14 @@ class Store:
                 )
 
         return await self._run(work)
+
+    async def chars_since_call(self, project_id: str) -> int:
+        """Return how many characters of the last model call's answer are saved, about.
+
+        Those of files, with a little JSON around each, and with the whole of one it went on with.
+        """
+        found = await self._run(lambda c: c.fetchval(_CHARS_SINCE_CALL, project_id))
+        return int(found or 0)
 
     async def mark_clean(self, project_id: str, epoch: int, last_seq: int) -> None:
         """Note that the owner leaves memory with everything saved.

@@ -254,12 +254,15 @@ async def _read_pipe(reader: int) -> tuple[asyncio.StreamReader, asyncio.ReadTra
 async def _is_alive(mailbox: Mailbox) -> bool:
     """Whether the supervisor answers one of a few questions.
 
-    A gateway that was stopped itself finds the first one too old as it wakes, whoever answered.
+    A gateway that was stopped itself finds the first one too old as it wakes, whoever answered. One
+    that cannot be asked takes its time, too: the supervisor may just have ended in order.
     """
     for _ in range(QUESTIONS):
+        next_at = time.monotonic() + HUNG_SECONDS / QUESTIONS
         with contextlib.suppress(ActorsUnavailable):
             await mailbox.ask(GetStatus(request_id=os.urandom(8).hex()), HUNG_SECONDS / QUESTIONS)
             return True
+        await asyncio.sleep(next_at - time.monotonic())
     return False
 
 

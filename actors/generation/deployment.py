@@ -13,7 +13,8 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from actors.errors import InstallFailed, SandboxError, ServerFailed
+from actors.errors import BuildFailed, InstallFailed, SandboxError, ServerFailed
+from actors.generation.package_json import check_script
 from actors.paths import clashing_path
 from actors.sandbox.base import Sandbox, StartedSandbox
 
@@ -44,11 +45,17 @@ class Deployment:
         self._written: dict[str, str] = {}
         self._deleted: set[str] = set()
         self._installed: str | None = None
+        self._checked: Mapping[str, str] = {}
         self._url: str | None = None
 
     @property
     def kind(self) -> str:
         return self._open().kind
+
+    @property
+    def runs_commands(self) -> bool:
+        """Whether the sandbox installs and builds; the static one only serves."""
+        return self.kind != "static"
 
     def _open(self) -> Sandbox:
         if self._sandbox is None:
@@ -106,6 +113,23 @@ class Deployment:
         self._installed = manifest_digest(files)
         self._url = None
 
+    def needs_check(self, files: Mapping[str, str]) -> bool:
+        """Say whether there is a script to check these files with, and they have not passed it."""
+        has_script = self.runs_commands and check_script(files) is not None
+        return has_script and self._checked != files
+
+    async def check(self, files: Mapping[str, str]) -> None:
+        """Run the script that checks the files; it is repeated until the same files pass it.
+
+        The dev server has ended then: it would share memory and directories with a build.
+        """
+        script = check_script(files)
+        assert script is not None
+        self._url = None
+        with self._losing():
+            await self._open().run_check(script)
+        self._checked = dict(files)
+
     @property
     def url(self) -> str | None:
         """Where the dev server itself answers, as far as we know."""
@@ -142,7 +166,7 @@ class Deployment:
         """Know nothing of the sandbox any more when it fails as such, not just a command in it."""
         try:
             yield
-        except (InstallFailed, ServerFailed):
+        except (InstallFailed, BuildFailed, ServerFailed):
             raise
         except SandboxError:
             self._forget()
@@ -183,6 +207,7 @@ class Deployment:
         self._written = {}
         self._deleted = set()
         self._installed = None
+        self._checked = {}
         self._url = None
 
 

@@ -22,6 +22,7 @@ variable PORT (5173) and answer at `/`; for Vite: "dev": "vite --host 0.0.0.0 --
 --strictPort".
 - Choose the static site unless the request needs a server or a framework. Depend on few, \
 well-kept packages, list every one that the code imports, and keep lock files out.
+- A script "typecheck", or else "build", has to succeed after every phase, and end by itself.
 - Data lives in memory or in files below the project's directory. The network may be closed once \
 the dependencies are installed."""
 

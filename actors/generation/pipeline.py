@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from actors import events as ev
-from actors.errors import InstallFailed, SandboxUnavailable, ServerFailed
+from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable, ServerFailed
 from actors.events import Event, RunState
 from actors.generation.deployment import Deployment
 from actors.generation.design import design
 from actors.generation.implement import implement
 from actors.generation.meter import Meter
+from actors.generation.package_json import with_installs
 from actors.generation.plan import MAX_FILES_PER_PHASE
 from actors.generation.work import Batches, Work
 from actors.state import Phase, PhaseStatus, ProjectState, completed_phases
@@ -116,6 +117,7 @@ class Pipeline:
         async with aclosing(implement(self._work, phase)) as step:
             async for batch in step:
                 yield batch
+        yield with_installs(self._work.files, phase.installs)
         if self._work.run.is_steered:
             yield (ev.PhaseCut(phase_number=phase.number),)
             return
@@ -141,8 +143,9 @@ class Pipeline:
             async with aclosing(self._run_app(phase)) as step:
                 async for batch in step:
                     yield batch
-        except (InstallFailed, ServerFailed) as error:
-            if self._work.run.repairs >= self._max_repairs:
+        except (InstallFailed, BuildFailed, ServerFailed) as error:
+            run = self._work.run
+            if run.repairs >= self._max_repairs and not run.is_steered:
                 raise
             yield (ev.PhaseFailed(phase_number=phase.number, code=error.code, message=str(error)),)
 
@@ -160,6 +163,10 @@ class Pipeline:
                 await deployment.install(files)
                 done = []
             done.append(ev.DepsInstalled())
+        if deployment.needs_check(files):
+            yield [*done, ev.StateChange(state=RunState.CHECKING_BUILD)]
+            done = []
+            await deployment.check(files)
         if is_first or not deployment.is_serving:
             yield [*done, ev.StateChange(state=RunState.STARTING_SERVER)]
             done = [ev.ServerStarted(url=await deployment.serve())]

@@ -8,6 +8,7 @@ from typing import assert_never
 from actors import events as ev
 from actors.events import Event
 from actors.generation.faults import Fault, FaultKind
+from actors.generation.install_command import InstallRefused, argument_vector
 from actors.generation.patch import PatchRejected, apply_patch
 from actors.generation.placeholder import find_placeholder
 from actors.generation.scof import (
@@ -26,6 +27,8 @@ from actors.generation.scof import (
 from actors.generation.seam import Joint, SeamJoiner, UnfinishedFile
 from actors.paths import clashing_path
 
+MAX_INSTALLS = 20  # commands of one answer that are carried out
+
 
 class FileWriter:
     """One model answer. Finished files go into `files` (path -> text) as they are finished.
@@ -39,6 +42,9 @@ class FileWriter:
 
     Files beyond the plan are taken, unless their path is a directory of a file that there is or
     that is `planned`, or the reverse, or is to be `deleted`.
+
+    Install commands are told as `install_requested`, or refused with a warning: all of them
+    unless the project `has_packages`.
     """
 
     def __init__(
@@ -48,12 +54,15 @@ class FileWriter:
         *,
         planned: Collection[str] = (),
         deleted: Collection[str] = (),
+        has_packages: bool = True,
     ) -> None:
         self.faults: dict[str, Fault] = {}
         self._files = files
         self._planned = planned
         self._deleted = deleted
         self._is_refused = False  # the open block
+        self._installs_left = MAX_INSTALLS if has_packages else 0
+        self._no_installs = "too many commands" if has_packages else "the app is a static site"
         self._unfinished = unfinished
         self._is_shown = unfinished is not None  # as the open file, to viewers and in the state
         self._parser = ScofParser()
@@ -105,10 +114,7 @@ class FileWriter:
             case FileClosed():
                 yield from self._close(event)
             case InstallCommand():
-                yield ev.ModelWarning(
-                    kind="install_command",
-                    detail=f"{event.line!r} was not run: package.json decides",
-                )
+                yield from self._request(event.line)
             case ParserWarning():
                 yield ev.ModelWarning(kind=event.kind, detail=event.detail)
             case Prose():
@@ -172,6 +178,18 @@ class FileWriter:
                 yield ev.FileRestored(path=path, content=former)
                 return
         yield from self._finish(path, content)
+
+    def _request(self, line: str) -> Iterator[Event]:
+        try:
+            if not self._installs_left:
+                raise InstallRefused(self._no_installs)
+            arguments = argument_vector(line)
+        except InstallRefused as refusal:
+            yield ev.ModelWarning(kind="install_command", detail=f"{line!r} was not run: {refusal}")
+            return
+        if arguments is not None:
+            self._installs_left -= 1
+            yield ev.InstallRequested(arguments=arguments)
 
     def _finish(self, path: str, content: str) -> Iterator[Event]:
         former = self._files.get(path)

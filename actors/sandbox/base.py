@@ -62,6 +62,13 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def run_check(self, script: str) -> None:
+        """Run this script of package.json, a type check or a build; the dev server is ended first.
+
+        Raises BuildFailed with the last lines of the output.
+        """
+        ...
+
     async def start_dev_server(self) -> str:
         """Start (or restart) the dev server and return its URL once it has answered.
 

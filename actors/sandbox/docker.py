@@ -14,7 +14,13 @@ from collections.abc import Mapping, Sequence
 import aiodocker
 from aiodocker.containers import DockerContainer
 
-from actors.errors import InstallFailed, SandboxError, SandboxUnavailable, ServerFailed
+from actors.errors import (
+    BuildFailed,
+    InstallFailed,
+    SandboxError,
+    SandboxUnavailable,
+    ServerFailed,
+)
 from actors.sandbox import engine
 from actors.sandbox.archive import check_paths, files_archive
 from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
@@ -112,27 +118,31 @@ class DockerSandbox:
         with engine_errors():
             container = await self._container.get()
             command = install_command(await _survey(container))
-        if command is None:
-            return
-        label, output = command_label(command), CommandOutput(self._log)
-        self._log_progress(f"$ {label}")
-        try:
-            async with asyncio.timeout(self._settings.install_seconds):
-                with engine_errors():
-                    code = await _run(Task(container, "install", command, _QUIET), output)
-        except TimeoutError as error:
-            raise InstallFailed(
-                f"`{label}` did not finish within {self._settings.install_seconds:g} s; "
-                "ask for fewer dependencies or raise CODEGEN_INSTALL_SECONDS.",
-                output=output.last_lines,
-            ) from error
-        if code != 0:
-            await self._check_running(was_killed=code == KILLED)
-            raise InstallFailed(
-                f"`{label}` failed with exit code {code}{self._memory_hint(code)}; "
-                "its last lines say why:",
-                output=output.last_lines,
+        if command is not None:
+            await self._run_to_end(
+                Task(container, "install", command, _QUIET),
+                command_label(command),
+                self._settings.install_seconds,
+                InstallFailed,
+                "ask for fewer dependencies or raise CODEGEN_INSTALL_SECONDS",
             )
+
+    async def run_check(self, script: str) -> None:
+        """Run a script of package.json to its end; the output is logged live.
+
+        Cancelling, the deadline and our own death all kill it.
+        """
+        with engine_errors():
+            await self._end_dev_server(await self._container.get())
+            container = await self._container.get()
+        command = ("npm", "run", script)
+        await self._run_to_end(
+            Task(container, "check", command, _QUIET),
+            command_label(command),
+            self._settings.build_seconds,
+            BuildFailed,
+            "it must end by itself; if it does, raise CODEGEN_BUILD_SECONDS",
+        )
 
     async def start_dev_server(self) -> str:
         """End the previous dev server, start this one, and return its URL once it has answered.
@@ -199,6 +209,34 @@ class DockerSandbox:
         """Close the connections; the container and its dev server go on."""
         await self._forget_dev_server()
         await self._container.close()
+
+    async def _run_to_end(
+        self,
+        task: Task,
+        label: str,
+        seconds: float,
+        failure: type[InstallFailed | BuildFailed],
+        advice: str,
+    ) -> None:
+        """Run a command, logging its output; raise `failure` unless it succeeds in time."""
+        output = CommandOutput(self._log)
+        self._log_progress(f"$ {label}")
+        try:
+            async with asyncio.timeout(seconds):
+                with engine_errors():
+                    code = await _run(task, output)
+        except TimeoutError as error:
+            raise failure(
+                f"`{label}` did not finish within {seconds:g} s; {advice}.",
+                output=output.last_lines,
+            ) from error
+        if code != 0:
+            await self._check_running(was_killed=code == KILLED)
+            raise failure(
+                f"`{label}` failed with exit code {code}{self._memory_hint(code)}; "
+                "its last lines say why:",
+                output=output.last_lines,
+            )
 
     async def _end_dev_server(self, container: DockerContainer) -> None:
         """End what an earlier call, or an earlier owner of the container, started."""

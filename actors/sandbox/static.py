@@ -47,6 +47,9 @@ class StaticSandbox:
         if self._has_manifest:
             self._log("stderr", f"The dependencies in package.json are not installed. {self._note}")
 
+    async def run_check(self, script: str) -> None:
+        """Run nothing: files that are served as they are need no build."""
+
     async def start_dev_server(self) -> str:
         """Return where the gateway serves the files."""
         return self._url

@@ -127,6 +127,7 @@ class ProgressDisplay:
             "designing_phase": "Designing the next phase",
             "implementing_phase": "Waiting for the first file",
             "installing_deps": "Installing the dependencies",
+            "checking_build": "Checking that it builds",
             "starting_server": "Starting the app",
         }.get(data["state"])
         if data["state"] != "implementing_phase":  # a run that goes on has shown its file before
@@ -134,7 +135,7 @@ class ProgressDisplay:
         if activity is None:
             return []
         self._begin(activity, now)
-        is_long = data["state"] in ("installing_deps", "starting_server")
+        is_long = data["state"] in ("installing_deps", "checking_build", "starting_server")
         return [] if self._is_live or not is_long else [f"  {activity} ..."]
 
     def _accepted(self, data: Data, now: float) -> list[str]:
@@ -194,6 +195,9 @@ class ProgressDisplay:
 
     def _file_deleted(self, data: Data, _now: float) -> list[str]:
         return [f"  {self._style.good()} {clean(data['path'])} is deleted"]
+
+    def _install_requested(self, data: Data, _now: float) -> list[str]:
+        return [self._style.dim(f"    $ {clean(' '.join(data['arguments']))}")]
 
     def _sandbox_started(self, data: Data, _now: float) -> list[str]:
         return [f"  {self._style.good()} sandbox started ({clean(data['kind'])})"]
@@ -268,6 +272,7 @@ class ProgressDisplay:
         "file_end": _file_end,
         "file_restored": _file_restored,
         "file_deleted": _file_deleted,
+        "install_requested": _install_requested,
         "sandbox_started": _sandbox_started,
         "sandbox_log": _sandbox_log,
         "deps_installed": _deps_installed,

@@ -5,6 +5,7 @@ export const STATE_WORDS = {
   designing_phase: "Designing",
   implementing_phase: "Writing files",
   installing_deps: "Installing dependencies",
+  checking_build: "Checking the build",
   starting_server: "Starting the app",
   paused: "Paused",
   complete: "Complete",

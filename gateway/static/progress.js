@@ -8,6 +8,7 @@ import { wishForm } from "./wish.js";
 const LOG_LINES_SHOWN = 6;
 const STEP_WORDS = {
   installing_deps: "Installing the dependencies",
+  checking_build: "Checking that it builds",
   starting_server: "Starting the app",
 };
 

@@ -3,8 +3,9 @@
 import { byteSize } from "./format.js";
 
 const MAX_LOG_LINES = 200;
-const MAX_PROBLEMS = 20; // as in actors/state.py
-const ACTIVE_STATES = ["designing_phase", "implementing_phase", "installing_deps", "starting_server"];
+const MAX_PROBLEMS = 10; // as in actors/state.py
+const RUNS_A_COMMAND = ["installing_deps", "checking_build", "starting_server"];
+const ACTIVE_STATES = ["designing_phase", "implementing_phase", ...RUNS_A_COMMAND];
 
 const NO_USAGE = { calls: 0, promptTokens: 0, completionTokens: 0, costUsd: 0, estimatedCalls: 0 };
 
@@ -56,8 +57,7 @@ function endRun(project) {
 }
 
 function addProblem(project, message) {
-  const others = project.problems.filter((problem) => problem !== message);
-  project.problems = [...others, message].slice(-MAX_PROBLEMS);
+  if (!project.problems.includes(message)) project.problems = [...project.problems, message];
 }
 
 function changeRun(project, changes) {
@@ -90,7 +90,7 @@ const HANDLERS = {
   },
   state_change(project, data) {
     project.state = data.state;
-    if (data.state === "installing_deps" || data.state === "starting_server") project.log = [];
+    if (RUNS_A_COMMAND.includes(data.state)) project.log = [];
   },
   accepted(project) {
     project.refusal = null;
@@ -141,7 +141,7 @@ const HANDLERS = {
   phase_designed(project, data) {
     project.notice = null;
     const number = project.phases.length + 1;
-    const phase = { number, status: "designed", finished: [], ...data.phase };
+    const phase = { number, status: "designed", finished: [], installs: [], ...data.phase };
     project.phases = [...project.phases, phase];
     project.problems = project.problems.slice(data.problems);
     changeRun(project, { isSteered: 0 < data.wishes && data.wishes < project.descriptions.length });
@@ -173,6 +173,11 @@ const HANDLERS = {
     project.texts.delete(data.path);
     if (phase) phase.finished = phase.finished.filter((path) => path !== data.path);
   },
+  install_requested(project, data) {
+    const installs = currentPhase(project)?.installs;
+    const asked = JSON.stringify(data.arguments);
+    if (installs?.every((others) => JSON.stringify(others) !== asked)) installs.push(data.arguments);
+  },
   files_written(project) {
     if (currentPhase(project)) currentPhase(project).status = "written";
   },
@@ -190,12 +195,13 @@ const HANDLERS = {
     const phase = currentPhase(project);
     if (!phase) return;
     phase.files = phase.files.filter((file) => phase.finished.includes(file.path));
+    phase.delete = [];
     phase.isLastPhase = false;
     phase.status = "complete";
     changeRun(project, { maxPhases: (project.run?.maxPhases ?? 0) + 1 });
   },
   problem_reported(project, data) {
-    addProblem(project, data.message);
+    if (project.problems.length < MAX_PROBLEMS) addProblem(project, data.message);
   },
   storage_unavailable(project, data) {
     project.outage = data.message;
@@ -227,6 +233,7 @@ const HANDLERS = {
       return;
     }
     endRun(project);
+    project.notice = null;
     project.problem = data;
   },
 };

@@ -14,6 +14,7 @@ import pytest
 from yarl import URL
 
 from actors.errors import (
+    BuildFailed,
     InstallFailed,
     SandboxError,
     SandboxImageMissing,
@@ -254,6 +255,69 @@ async def test_hostile_output_is_bounded_and_clean(make: MakeSandbox) -> None:
         assert line.isprintable()
         assert len(line) <= MAX_LINE_CHARS
     assert len(failure.value.output) <= LAST_LINES
+
+
+# --- checking ------------------------------------------------------------------------------------
+
+BUILD = "require('fs').copyFileSync('page.txt', 'built.txt'); console.log('built');"
+
+
+async def test_a_build_is_run_logged_live_and_has_the_container_for_itself(
+    make: MakeSandbox,
+) -> None:
+    lines = SandboxLines()
+    sandbox = make(lines)
+    await sandbox.start()
+    scripts = {"dev": "node server.js", "build": "node build.js"}
+    await sandbox.write_files(
+        package(scripts=scripts) | {"server.js": HELLO, "build.js": BUILD, "page.txt": "page"}
+    )
+    url = await sandbox.start_dev_server()
+    await sandbox.run_check("build")
+    assert await inside("cat built.txt") == "page"
+    assert ("progress", "$ npm run build") in lines.lines
+    assert "built" in lines.texts("stdout")
+    assert (await sandbox.status()).health == "running"
+    assert await sandbox.start_dev_server() == url
+
+
+async def test_a_failed_check_carries_its_last_lines(make: MakeSandbox) -> None:
+    sandbox = make()
+    await sandbox.start()
+    await sandbox.write_files(package(scripts={"typecheck": "echo 'a.ts(1,1): error'; exit 2"}))
+    with pytest.raises(BuildFailed, match="`npm run typecheck` failed with exit code 2") as failure:
+        await sandbox.run_check("typecheck")
+    assert "a.ts(1,1): error" in failure.value.output
+    assert str(failure.value).count("\n") == len(failure.value.output)
+
+
+async def test_a_check_beyond_its_deadline_is_dead(make: MakeSandbox) -> None:
+    sandbox = make(build_seconds=2)
+    await sandbox.start()
+    await sandbox.write_files(package(scripts={"build": "node c.js"}) | {"c.js": CLINGING})
+    with pytest.raises(BuildFailed, match="did not finish within 2 s") as failure:
+        await sandbox.run_check("build")
+    assert "clinging" in failure.value.output
+    await until_gone("npm")
+    await until_gone("4242")
+
+
+async def test_a_vite_app_with_a_broken_import_does_not_build_though_it_is_served(
+    make: MakeSandbox,
+) -> None:
+    page = '<!doctype html><script type="module" src="/main.js"></script>'
+    sandbox = make()
+    await sandbox.start()
+    await sandbox.write_files(
+        package(scripts={"dev": "vite", "build": "vite build"}, devDependencies={"vite": "^7.0.0"})
+        | {"index.html": page, "main.js": "import './missing.js'"}
+    )
+    await sandbox.install_dependencies()
+    assert "/@vite/client" in await fetch(await sandbox.start_dev_server())
+    with pytest.raises(BuildFailed, match=r"missing\.js"):
+        await sandbox.run_check("build")
+    await sandbox.write_files({"missing.js": "console.log('here')"})
+    await sandbox.run_check("build")
 
 
 # --- serving -------------------------------------------------------------------------------------
@@ -525,6 +589,7 @@ async def test_an_engine_that_stops_in_mid_install_is_sandbox_unavailable(
         for call in (
             sandbox.start,
             sandbox.install_dependencies,
+            lambda: sandbox.run_check("build"),
             sandbox.start_dev_server,
             sandbox.status,
             sandbox.stop,

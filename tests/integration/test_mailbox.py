@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
@@ -21,7 +21,7 @@ import pytest
 from actors import messages as m
 from actors.errors import ActorsUnavailable, NotFound, NothingRunning, ProjectBusy, StateDirUnusable
 from actors.settings import Settings
-from gateway.actor_system import ActorSystem
+from gateway.actor_system import QUESTIONS, ActorSystem, _is_alive
 from gateway.mailbox import Mailbox, open_mailbox, shut_down
 from tests.support.feed import FeedSink
 from tests.support.log import log_line
@@ -316,6 +316,32 @@ def _next_child(parent: psutil.Process, other: psutil.Process) -> psutil.Process
             if child != other:
                 return child
     raise AssertionError("no child was born")
+
+
+class Silent:
+    """A mailbox to somebody who has ended, until so many questions were in vain."""
+
+    def __init__(self, until: int) -> None:
+        self.asked = 0
+        self._until = until
+
+    async def ask(self, request: m.Request, timeout_seconds: float) -> None:
+        self.asked += 1
+        if self.asked <= self._until:
+            raise ActorsUnavailable
+
+
+async def test_a_supervisor_that_cannot_be_asked_is_given_the_time_of_one_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.actor_system.HUNG_SECONDS", 0.3)
+    gone, slow = Silent(until=QUESTIONS), Silent(until=QUESTIONS - 1)
+    asking = asyncio.create_task(_is_alive(cast("Mailbox", gone)))
+    await asyncio.wait([asking], timeout=0.05)  # it has been asked once by now
+    assert gone.asked == 1
+    assert not await asking
+    assert gone.asked == QUESTIONS
+    assert await _is_alive(cast("Mailbox", slow))
 
 
 # --- no answer -----------------------------------------------------------------------------------

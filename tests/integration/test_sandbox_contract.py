@@ -46,6 +46,8 @@ async def test_a_project_goes_from_start_to_removal(sandbox: Sandbox) -> None:
     started = await sandbox.start()
     await sandbox.write_files({"index.html": "<h1>hi</h1>", "src/a.js": "1"})
     await sandbox.install_dependencies()
+    await sandbox.write_files({"package.json": '{"scripts": {"build": "node src/a.js"}}'})
+    await sandbox.run_check("build")
     url = await sandbox.start_dev_server()
     status = await sandbox.status()
     assert status.kind == sandbox.kind

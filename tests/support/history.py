@@ -273,6 +273,8 @@ class Story:
                     kept = [path for path in PATHS if path not in phase.plan.delete]
                     yield from self._file(self._rng.choice(kept))
                 yield from self._file(path)
+            if self._rarely(4):
+                yield ev.InstallRequested(arguments=("npm", "install", self._text()))
             yield self._usage("implement")
         for path in phase.plan.delete:
             if path in self._texts:
@@ -315,6 +317,8 @@ class Story:
             yield ev.PhaseFailed(phase_number=number, code="install_failed", message=self._text())
             return
         yield ev.DepsInstalled()
+        if self._rarely(3):
+            yield ev.StateChange(state=RunState.CHECKING_BUILD)
         yield ev.StateChange(state=RunState.STARTING_SERVER)
         yield ev.ServerStarted(url=f"http://127.0.0.1:{self._rng.randint(1, 9)}")
         yield ev.PhaseCompleted(phase_number=phase.number)

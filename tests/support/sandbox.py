@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.errors import InstallFailed, SandboxUnavailable, ServerFailed
+from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable, ServerFailed
 from actors.sandbox.archive import check_paths
 from actors.sandbox.base import SandboxStatus, StartedSandbox
 
@@ -49,8 +49,9 @@ class MemoryEngine:
         self.writes: list[set[str]] = []  # the paths of each write that was carried out
         self.deletes: list[set[str]] = []
         self.installs = 0  # that were carried out
+        self.checks: list[str] = []  # the scripts that were run
         self.servers_started = 0
-        self.losses: list[str] = []  # the calls, "install" or "serve", that lose the container
+        self.losses: list[str] = []  # calls (install, check, serve) that lose the container
         self._holds: dict[str, Hold] = {}
 
     def hold(self, method: str) -> Hold:
@@ -127,6 +128,18 @@ class MemorySandbox:
         except ValueError as error:
             raise InstallFailed("package.json is not JSON.", output=(str(error),)) from error
         self._engine.installs += 1
+
+    async def run_check(self, script: str) -> None:
+        """Carry out `test -f PATH`, the one command that a script here can have."""
+        self._engine.meet("check")
+        container = self._running()
+        container.is_serving = False
+        command = json.loads(container.files["package.json"])["scripts"][script]
+        path = command.removeprefix("test -f ")
+        assert path != command
+        self._engine.checks.append(script)
+        if path not in container.files:
+            raise BuildFailed(f"`npm run {script}` failed.", output=(f"{path} is missing",))
 
     async def start_dev_server(self) -> str:
         self._engine.meet("serve")

@@ -46,7 +46,13 @@ def show(
         ("state_change", {"state": "designing_phase"}, []),
         ("state_change", {"state": "idle"}, []),
         ("state_change", {"state": "installing_deps"}, ["  Installing the dependencies ..."]),
+        ("state_change", {"state": "checking_build"}, ["  Checking that it builds ..."]),
         ("phase_designed", {"phase": PLAN}, ["", "Phase ?  Foundation", "The page."]),
+        (
+            "install_requested",
+            {"arguments": ["npm", "install", "zod\x1b"]},
+            ["    $ npm install zod "],
+        ),
         (
             "file_restored",
             {"path": "a.js", "content": None},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from actors.errors import InstallFailed, SandboxUnavailable
+from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable
 from actors.generation.deployment import MANIFESTS, Deployment, manifest_digest
 from actors.sandbox.base import StartedSandbox
+from actors.sandbox.static import StaticSandbox
 from tests.support.sandbox import URL, MemoryEngine, MemorySandbox
 
 APP = {"index.html": "<h1>Hello</h1>\n", "package.json": '{"name": "app"}'}
@@ -130,6 +131,59 @@ async def test_a_container_is_made_anew_only_once_and_by_the_next_run_again(
     assert engine.containers_made == 2
     await deploy(deployment, APP)
     assert held(engine) == APP
+
+
+BUILT = {"index.html": "", "package.json": '{"scripts": {"build": "test -f index.html"}}'}
+
+
+async def test_files_are_checked_once_and_again_when_any_of_them_has_changed(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    assert not deployment.needs_check(APP)
+    await deploy(deployment, BUILT)
+    assert deployment.needs_check(BUILT)
+    await deployment.check(BUILT)
+    assert not deployment.needs_check(dict(BUILT))
+    assert deployment.needs_check(BUILT | CHANGED)
+    assert engine.checks == ["build"]
+
+
+async def test_a_check_ends_the_dev_server(deployment: Deployment, engine: MemoryEngine) -> None:
+    await deploy(deployment, BUILT)
+    await deployment.check(BUILT)
+    assert not deployment.is_serving
+    await deploy(deployment, BUILT)
+    assert engine.servers_started == 2
+
+
+async def test_a_check_that_failed_is_repeated_but_what_is_installed_is_known(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    broken = {"package.json": BUILT["package.json"]}
+    await deploy(deployment, broken)
+    for _ in range(2):
+        assert deployment.needs_check(broken)
+        with pytest.raises(BuildFailed):
+            await deployment.check(broken)
+    assert not deployment.needs_install(broken)
+    assert engine.containers_made == 1
+
+
+async def test_another_container_is_checked_anew(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, BUILT)
+    await deployment.check(BUILT)
+    engine.lose_container()
+    with pytest.raises(SandboxUnavailable):
+        await deployment.serve()
+    assert deployment.needs_check(BUILT)
+
+
+def test_a_static_sandbox_has_nothing_to_check() -> None:
+    static = StaticSandbox("p1", "http://127.0.0.1:1", lambda stream, line: None)
+    assert not Deployment(lambda: static, ADDRESS).needs_check(BUILT)
 
 
 async def test_a_failed_install_is_repeated_but_what_is_written_is_known(

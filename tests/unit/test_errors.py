@@ -49,6 +49,7 @@ def test_output_follows_the_words_of_a_failed_command() -> None:
     failed = errors.InstallFailed("npm install failed.", output=("npm ERR! 404", "at left-pad"))
     assert str(failed) == "npm install failed.\nnpm ERR! 404\nat left-pad"
     assert pickle.loads(pickle.dumps(failed)).output == ("npm ERR! 404", "at left-pad")
+    assert str(errors.BuildFailed("No.", output=("a.ts:1",))) == "No.\na.ts:1"
     assert str(errors.ServerFailed(output=("x",))) == "The dev server did not answer.\nx"
 
 

@@ -103,6 +103,11 @@ FRAMES: list[tuple[Event, str, dict[str, object]]] = [
         },
     ),
     (
+        ev.InstallRequested(arguments=("npm", "install", "zod")),
+        "install_requested",
+        {"arguments": ["npm", "install", "zod"]},
+    ),
+    (
         ev.SandboxStarted(kind="docker", container_id="c0ffee"),
         "sandbox_started",
         {"kind": "docker", "containerId": "c0ffee"},
@@ -118,8 +123,8 @@ def test_a_frame_has_the_wires_words(event: Event, type_: str, data: dict[str, o
 
 
 def test_the_states_are_the_wires() -> None:
-    words = "idle designing_phase implementing_phase installing_deps starting_server paused"
-    words += " complete error"
+    words = "idle designing_phase implementing_phase installing_deps checking_build"
+    words += " starting_server paused complete error"
     assert [state.value for state in RunState] == words.split()
 
 

@@ -50,6 +50,7 @@ PHASE = st.builds(
     plan=PLAN,
     status=st.sampled_from(PhaseStatus),
     finished=st.lists(TEXT, max_size=3),
+    installs=st.lists(st.lists(TEXT, max_size=3).map(tuple), max_size=2),
 )
 
 

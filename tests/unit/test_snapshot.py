@@ -85,6 +85,7 @@ def test_a_running_project_is_shown_whole() -> None:
                 "isLastPhase": True,
                 "status": "designed",
                 "finished": ["b", "a"],
+                "installs": [],
             }
         ],
         "designing": 1,

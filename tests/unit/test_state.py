@@ -86,6 +86,7 @@ def test_every_event_moves_the_number() -> None:
             purpose="plan", model="m", prompt_tokens=1, prompt_usd=None, completion_usd=None
         ),
         ev.Hibernated(),
+        ev.InstallRequested(arguments=("npm", "install", "zod")),
         ev.FilesWritten(count=1),
         ev.PhaseCompleted(phase_number=1),
         ev.FileRestored(path="a", content=None),
@@ -160,6 +161,14 @@ def test_a_phase_goes_from_designed_to_written_to_complete() -> None:
         assert state.phases[0].status == PhaseStatus(status)
     apply(state, ev.PhaseDesigned(phase=PLAN), 5)
     assert state.phase == Phase(number=2, plan=PLAN)
+
+
+def test_a_phase_keeps_each_install_that_it_asks_for_once() -> None:
+    asked = [("npm", "install", name) for name in ("zod", "react", "zod")]
+    state = fold(
+        ev.PhaseDesigned(phase=PLAN), *(ev.InstallRequested(arguments=vector) for vector in asked)
+    )
+    assert state.phases[0].installs == asked[:2]
 
 
 def test_chunks_add_up_to_the_open_files_text() -> None:
@@ -313,12 +322,16 @@ def test_failed_phases_are_counted_in_a_row_and_are_problems_of_the_next_plan() 
     assert again.run.repairs == 0
 
 
-def test_the_newest_problems_are_kept_each_once() -> None:
-    reports = [ev.ProblemReported(message=str(n)) for n in (*range(MAX_PROBLEMS + 1), 5)]
-    problems = fold(*reports).problems
-    assert len(problems) == MAX_PROBLEMS
-    assert problems[-1] == "5"
-    assert problems[0] == "1"
+def test_the_first_problems_are_kept_each_once_and_what_failed_whatever_there_is() -> None:
+    reports = [ev.ProblemReported(message=str(n)) for n in (0, *range(MAX_PROBLEMS + 1))]
+    failed = ev.PhaseFailed(phase_number=1, code="c", message="It does not start.")
+    problems = fold(*reports, failed, failed).problems
+    assert problems == [*map(str, range(MAX_PROBLEMS)), "It does not start."]
+
+
+def test_a_problem_that_comes_as_a_plan_is_made_waits_for_the_next_one() -> None:
+    early, late = ev.ProblemReported(message="early"), ev.ProblemReported(message="late")
+    assert fold(early, late, designed("x", problems=1)).problems == ["late"]
 
 
 def test_usage_is_summed_up_for_the_run_and_the_project() -> None:

@@ -15,7 +15,7 @@ from actors.generation.faults import Fault
 from actors.generation.prompts import free_marker, write_scof
 from actors.generation.scof import MAX_FILE_CHARS, MAX_LINE_CHARS, ScofLimitError
 from actors.generation.seam import UnfinishedFile, continuable
-from actors.generation.writer import FileWriter
+from actors.generation.writer import MAX_INSTALLS, FileWriter
 from actors.state import OpenFile, ProjectState, apply
 
 FORMER = "one\ntwo\n"
@@ -308,13 +308,34 @@ def test_a_header_that_was_cut_off_opens_nothing() -> None:
 # --- warnings ------------------------------------------------------------------------------------
 
 
-def test_an_install_command_is_told_and_not_run() -> None:
+def test_an_install_command_is_told_as_what_npm_is_asked_for() -> None:
     files: dict[str, str] = {}
-    told = write(files, "First:\n$ npm install zod # types\n")
-    assert told == [
-        warning("install_command", "'npm install zod' was not run: package.json decides")
-    ]
+    told = write(files, "First:\n$ yarn add -D zod # types\nnpm install\n")
+    assert told == [ev.InstallRequested(arguments=("npm", "install", "--save-dev", "zod"))]
     assert files == {}
+
+
+def test_an_install_command_that_is_refused_is_told_with_the_reason() -> None:
+    assert write({}, "npm i -g zod\n") == [
+        warning("install_command", "'npm i -g zod' was not run: the flag '-g' is not allowed")
+    ]
+
+
+def test_a_static_site_has_no_packages() -> None:
+    writer = FileWriter({}, has_packages=False)
+    assert writer.feed("npm i zod\nnpm i\n") == [
+        warning("install_command", f"{line!r} was not run: the app is a static site")
+        for line in ("npm i zod", "npm i")
+    ]
+
+
+def test_an_answer_may_ask_for_so_many_installs() -> None:
+    told = write({}, "".join(f"npm i p{number}\n" for number in range(MAX_INSTALLS + 2)))
+    assert len([event for event in told if isinstance(event, ev.InstallRequested)]) == MAX_INSTALLS
+    assert told[MAX_INSTALLS:] == [
+        warning("install_command", f"'npm i p{number}' was not run: too many commands")
+        for number in (MAX_INSTALLS, MAX_INSTALLS + 1)
+    ]
 
 
 def test_an_unsafe_path_is_told_and_nothing_is_written() -> None:
