@@ -150,10 +150,12 @@ class DockerSandbox:
         Cancelling kills it; once it has answered it goes on without us.
         """
         with engine_errors():
+            await self._end_dev_server(
+                await self._container.get()
+            )  # first: it may hold all there is
             container = await self._container.get()
             command = dev_command(await _survey(container))
-            await self._end_dev_server(container)
-            url = _url(await self._container.get())
+            url = _url(container)
             self._log_progress(f"$ {command_label(command)}")
             task = Task(container, "dev-server", command, _SERVING)
             await task.start()
@@ -306,7 +308,9 @@ async def _run(task: Task, output: CommandOutput) -> int:
 
 
 async def _survey(container: DockerContainer) -> Survey:
-    _, output = await run_short(container, SURVEY_SCRIPT)
+    code, output = await run_short(container, SURVEY_SCRIPT)
+    if code != 0:  # too many processes, say: what it did not see is not what is not there
+        raise SandboxUnavailable("The sandbox cannot run commands; generate again.")
     return parse_survey(output)
 
 
