@@ -35,7 +35,7 @@ Facts = dict[str, ModelFacts]
 
 
 class Catalog:
-    """The facts of one server's models; `facts` never fails.
+    """The facts of one server's models; `facts` never fails. An old list is better than none.
 
     `fetch` returns the server's list, None where there is no server. `prices` are by model, of
     prompt and completion in USD per token; `context_tokens` 0 is what the server says.
@@ -58,13 +58,14 @@ class Catalog:
         self._context_tokens = context_tokens
         self._now = now
         self._facts: Facts = {}
-        self._fresh_until = 0.0
+        self._fetched_at = 0.0
+        self._due_at = 0.0  # when the server is asked again
         self._lock = asyncio.Lock()
 
     async def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model."""
         async with self._lock:
-            if self._now() >= self._fresh_until:
+            if self._now() >= self._due_at:
                 await self._refresh()
         facts = find(self._facts, model)
         if self._context_tokens:
@@ -76,23 +77,39 @@ class Catalog:
 
     async def _refresh(self) -> None:
         if self._fetch is None:
-            self._fresh_until = float("inf")
+            self._due_at = float("inf")
             return
         now = self._now()
-        kept = await asyncio.to_thread(self._load, now)
-        if kept is not None:
-            self._facts, self._fresh_until = kept
+        await self._share()
+        if now < self._due_at:
             return
+        self._due_at = now + RETRY_SECONDS
         try:
-            self._facts = parse_list(await self._fetch())
+            facts = parse_list(await self._fetch())
         except (ModelError, ValueError) as error:
-            log.warning("the models' sizes and prices are not known: %s", error)
-            self._facts = {}
-        self._fresh_until = now + _kept_seconds(self._facts)
-        await asyncio.to_thread(self._save, now)
+            log.warning("the list of models, their sizes and prices, cannot be had: %s", error)
+            facts = {}
+        if facts:
+            self._facts, self._fetched_at, self._due_at = facts, now, now + KEPT_SECONDS
+        else:
+            await self._share()  # another process may have had it meanwhile
+        if facts or not self._facts:  # what is known is not given up for nothing
+            await asyncio.to_thread(self._save, now)
+
+    async def _share(self) -> None:
+        """Take the list that another process has fetched, if it is newer; an old one is due."""
+        kept = await asyncio.to_thread(self._load, self._now())
+        if kept is None:
+            return
+        facts, fetched_at = kept
+        if facts and fetched_at > self._fetched_at:
+            self._facts, self._fetched_at = facts, fetched_at
+            self._due_at = fetched_at + KEPT_SECONDS
+        elif not facts and not self._facts:
+            self._due_at = max(self._due_at, fetched_at + RETRY_SECONDS)
 
     def _load(self, now: float) -> tuple[Facts, float] | None:
-        """Return what another process has fetched within the hour, and when it is old."""
+        """Return what a process has fetched, and when."""
         if self._file is None:
             return None
         try:
@@ -103,8 +120,7 @@ class Catalog:
                 return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # missing, or not of this version: it is written anew
-        fresh_until = fetched_at + _kept_seconds(facts)
-        return (facts, fresh_until) if now < fresh_until else None
+        return facts, fetched_at
 
     def _save(self, now: float) -> None:
         if self._file is None:
@@ -115,11 +131,6 @@ class Catalog:
             replace_file(self._file, data)
         except OSError as error:
             log.warning("the list of models is not kept: %s", error)
-
-
-def _kept_seconds(facts: Facts) -> float:
-    """How long a list is taken for true; also one that could not be had, by every process."""
-    return KEPT_SECONDS if facts else RETRY_SECONDS
 
 
 def find(facts: Facts, model: str) -> ModelFacts:

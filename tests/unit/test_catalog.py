@@ -201,6 +201,56 @@ async def test_a_list_that_cannot_be_had_is_not_asked_for_by_every_process(tmp_p
     assert await catalog.facts("a/model") == FACTS
 
 
+async def test_a_list_that_cannot_be_had_again_stays_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, clock = Server(OPENROUTER), Clock()
+    catalog = Catalog(BASE, server.fetch, now=clock)
+    await catalog.facts("a/model")
+    clock.now += KEPT_SECONDS
+    server.error = ModelUnavailable("It is down.")
+
+    assert await catalog.facts("a/model") == FACTS
+    assert await catalog.facts("a/model") == FACTS
+    assert server.asked == 2
+    assert len(caplog.records) == 1
+
+    clock.now += RETRY_SECONDS
+    server.error, server.body = None, listing({**OPENROUTER, "pricing": {}})
+    assert (await catalog.facts("a/model")).prompt_usd is None
+    assert server.asked == 3
+
+
+@pytest.mark.parametrize("body", [b"<html>", listing()])
+async def test_a_list_that_cannot_be_had_again_stays_known_to_other_processes(
+    tmp_path: Path, body: bytes
+) -> None:
+    server, clock, file = Server(OPENROUTER), Clock(), tmp_path / "models.json"
+    await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model")
+    kept = file.read_bytes()
+    clock.now += KEPT_SECONDS
+    server.body = body
+
+    for _ in range(2):
+        assert await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model") == FACTS
+
+    assert server.asked == 3
+    assert file.read_bytes() == kept
+
+
+async def test_what_another_process_has_had_meanwhile_is_taken(tmp_path: Path) -> None:
+    server, clock, file = Server(OPENROUTER), Clock(), tmp_path / "models.json"
+
+    async def fetch() -> bytes:
+        clock.now += 1
+        await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model")
+        raise ModelUnavailable("It is down.")
+
+    assert await Catalog(BASE, fetch, file=file, now=clock).facts("a/model") == FACTS
+    assert await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model") == FACTS
+    assert server.asked == 1
+
+
 async def test_settings_say_more_than_the_server() -> None:
     catalog = Catalog(
         BASE,
