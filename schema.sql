@@ -125,6 +125,25 @@ CREATE TABLE IF NOT EXISTS reservations (
     made_at    timestamptz NOT NULL DEFAULT now()
 );
 
+-- Reserve what the owner's next model call can cost, in place of what it had reserved, if the day's
+-- cap leaves it. Who reserves waits for others who do, so that all see what is left: under the lock
+-- each statement of a volatile function has a snapshot of its own.
+CREATE OR REPLACE FUNCTION reserve_cost(
+    project text, owner bigint, needed double precision, cap double precision
+) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7305816211);
+    INSERT INTO reservations (project_id, cost_usd)
+    SELECT project, needed
+     WHERE EXISTS (SELECT FROM agent_states WHERE project_id = project AND epoch = owner)
+       AND needed <= cap
+         - coalesce((SELECT cost_usd FROM daily_usage
+                      WHERE day = (now() AT TIME ZONE 'UTC')::date), 0)
+         - coalesce((SELECT sum(cost_usd) FROM reservations WHERE project_id <> project), 0)
+    ON CONFLICT (project_id) DO UPDATE SET cost_usd = excluded.cost_usd, made_at = now();
+    RETURN FOUND;
+END $$;
+
 -- What a database of an earlier version lacks.
 
 ALTER TABLE agent_states ADD COLUMN IF NOT EXISTS trimmed_seq bigint NOT NULL DEFAULT 0; -- 2

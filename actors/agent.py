@@ -107,6 +107,7 @@ class ProjectAgent:
             deployment=self._deployment,
             max_files=self._settings.max_files_per_phase,
             max_repairs=self._settings.max_repairs,
+            chars_since_call=self._chars_since_call,
             on_end=self._run_ended,
         )
         self._preview = Preview(
@@ -135,6 +136,11 @@ class ProjectAgent:
             lambda: self._store.file_contents(self._project_id, paths)
         )
 
+    async def _chars_since_call(self) -> int:
+        return await self._patience.until_done(
+            lambda: self._store.chars_since_call(self._project_id)
+        )
+
     async def _reserve(self, cost_usd: float, day_usd: float) -> bool:
         return await self._patience.until_done(
             lambda: self._store.reserve(self._project_id, self._epoch, cost_usd, day_usd)
@@ -159,6 +165,7 @@ class ProjectAgent:
             *(ev.CommandDropped(id=command.id, reason="crashed") for command in culprits),
             ev.ErrorRaised(message="\n".join([report.sentence, *lines]), code=ActorCrashed.code),
             ev.StateChange(state=RunState.ERROR),
+            first=await self._runner.lost_usage(),
         )
 
     @property

@@ -205,7 +205,8 @@ def _journal(statement: Statement, entries: Sequence[JournalEntry]) -> None:
         statement.add(
             "trimmed",
             "DELETE FROM events USING owner WHERE events.project_id = owner.project_id "
-            "AND events.seq <= owner.trimmed_seq",
+            "AND events.seq <= owner.trimmed_seq "
+            "AND events.type NOT IN ('file_start', 'file_chunk')",  # of an open file, to the last
         )
         statement.add(
             "trimmed_log",

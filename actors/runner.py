@@ -54,6 +54,7 @@ class Runner:
         deployment: Deployment,
         max_files: int,
         max_repairs: int,
+        chars_since_call: Callable[[], Awaitable[int]],
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
         self._journal = journal
@@ -63,6 +64,7 @@ class Runner:
         self._deployment = deployment
         self._max_files = max_files
         self._max_repairs = max_repairs
+        self._chars_since_call = chars_since_call
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._is_pause_over = False
@@ -159,8 +161,11 @@ class Runner:
 
     async def _fail(self, code: str, sentence: str) -> None:
         with contextlib.suppress(Fenced, StorageUnavailable):  # the agent is leaving
+            run = self._journal.state.run
             await self.close(
-                ev.ErrorRaised(message=sentence, code=code), ev.StateChange(state=RunState.ERROR)
+                ev.ErrorRaised(message=sentence, code=code),
+                ev.StateChange(state=RunState.ERROR),
+                first=self._meter.unsettled(run) if run is not None else (),
             )
 
     async def _carry_out(self) -> None:
@@ -184,14 +189,20 @@ class Runner:
                 lambda: state.run is not None and not state.run.is_steered, *pipeline.completion()
             )
 
+    async def lost_usage(self) -> list[ev.Usage]:
+        """Return the usage of the call that an earlier life had under way, by what is saved."""
+        run = self._journal.state.run
+        if run is None or run.call is None:
+            return []
+        return [usage_of_lost_call(run.call, await self._chars_since_call())]
+
     async def _open(self) -> None:
         """Resume the open run, or make the first command of the queue the run."""
         state = self._journal.state
         if state.run is not None:
             number = max(state.designing, state.run.first_phase)
-            call = state.run.call
             await self._journal.record(
-                *([usage_of_lost_call(call, state.open_file)] if call is not None else []),
+                *await self.lost_usage(),
                 ev.RunResumed(id=state.run.command.id, phase_number=number),
                 *_shown_again(state.open_file),
             )

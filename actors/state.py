@@ -13,7 +13,7 @@ from typing import Any
 from actors import events as ev
 from actors.events import PhasePlan, RunState
 
-MAX_PROBLEMS = 20  # open ones of a project; the newest are kept
+MAX_PROBLEMS = 10  # reported ones that wait for a plan: the first ones say most
 
 
 class PhaseStatus(StrEnum):
@@ -245,12 +245,14 @@ def apply(state: ProjectState, event: ev.Event, seq: int) -> None:
         case ev.PhaseFailed():
             if state.phase is not None:
                 state.phase.status = PhaseStatus.FAILED
-            _add_problem(state, event.message)
+            if event.message not in state.problems:
+                state.problems.append(event.message)
             _change_run(state, repairs=state.run.repairs + 1 if state.run else 0)
         case ev.PhaseCut():
             _cut(state)
         case ev.ProblemReported():
-            _add_problem(state, event.message)
+            if event.message not in state.problems and len(state.problems) < MAX_PROBLEMS:
+                state.problems.append(event.message)  # at the end: plans know them by number
         case ev.ModelCall():
             _change_run(state, call=event)
         case ev.Usage():
@@ -298,16 +300,11 @@ def _cut(state: ProjectState) -> None:
     if phase is None:
         return
     kept = tuple(file for file in phase.plan.files if file.path in phase.finished)
-    phase.plan = replace(phase.plan, files=kept, is_last_phase=False)
+    phase.plan = replace(phase.plan, files=kept, delete=(), is_last_phase=False)
     phase.status = PhaseStatus.COMPLETE
     if state.run is not None:  # a phase that was cut is none of those that were asked for
         command = replace(state.run.command, max_phases=state.run.command.max_phases + 1)
         state.run = replace(state.run, command=command)
-
-
-def _add_problem(state: ProjectState, message: str) -> None:
-    others = [problem for problem in state.problems if problem != message]
-    state.problems = [*others, message][-MAX_PROBLEMS:]
 
 
 def _finish_file(state: ProjectState, path: str, content: str) -> None:

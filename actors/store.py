@@ -56,18 +56,11 @@ WITH owner AS (DELETE FROM agent_states WHERE project_id = $1 AND epoch = $2 RET
 SELECT EXISTS (SELECT FROM owner)
     OR NOT EXISTS (SELECT FROM agent_states WHERE project_id = $1)
 """
-# Who reserves waits for others who do, so that all see what is left; see `Store.reserve`.
-_BUDGET_LOCK = "SELECT pg_advisory_xact_lock(7305816211)"
-_RESERVE = """
-INSERT INTO reservations (project_id, cost_usd)
-SELECT $1, $3
- WHERE EXISTS (SELECT FROM agent_states WHERE project_id = $1 AND epoch = $2)
-   AND $3 <= $4
-     - coalesce((SELECT cost_usd FROM daily_usage
-                  WHERE day = (now() AT TIME ZONE 'UTC')::date), 0)
-     - coalesce((SELECT sum(cost_usd) FROM reservations WHERE project_id <> $1), 0)
-ON CONFLICT (project_id) DO UPDATE SET cost_usd = excluded.cost_usd, made_at = now()
-RETURNING true
+_RESERVE = "SELECT reserve_cost($1, $2, $3, $4)"
+_CHARS_SINCE_CALL = """
+SELECT sum(length(data)) FROM events
+ WHERE project_id = $1 AND type IN ('file_chunk', 'file_end')
+   AND seq > (SELECT max(seq) FROM events WHERE project_id = $1 AND type = 'model_call')
 """
 _ANSWER = """
 SELECT kind, answer FROM commands
@@ -199,14 +192,16 @@ class Store:
         The next event that ends a call releases it (actors/projections.py).
         """
 
-        async def work(connection: Connection) -> bool:
-            async with connection.transaction():
-                await connection.execute(_BUDGET_LOCK)
-                return bool(
-                    await connection.fetchval(_RESERVE, project_id, epoch, cost_usd, day_usd)
-                )
+        arguments = (project_id, epoch, cost_usd, day_usd)
+        return bool(await self._run(lambda c: c.fetchval(_RESERVE, *arguments)))
 
-        return await self._run(work)
+    async def chars_since_call(self, project_id: str) -> int:
+        """Return how many characters of the last model call's answer are saved, about.
+
+        Those of files, with a little JSON around each, and with the whole of one it went on with.
+        """
+        found = await self._run(lambda c: c.fetchval(_CHARS_SINCE_CALL, project_id))
+        return int(found or 0)
 
     async def mark_clean(self, project_id: str, epoch: int, last_seq: int) -> None:
         """Note that the owner leaves memory with everything saved.

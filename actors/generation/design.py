@@ -64,11 +64,13 @@ async def design(work: Work) -> Batches:
                 raise
             complaint = str(error) if isinstance(error, PlanInvalid) else None
             told.append(ev.ModelWarning(kind=error.code, detail=str(error)))
-            continue
-        if len(work.state.descriptions) == wishes:
-            # In one transaction: a plan that was paid for is not asked for again.
-            yield (*told, ev.PhaseDesigned(phase=plan, wishes=wishes, problems=problems))
-            return
+        else:
+            if len(work.state.descriptions) == wishes:
+                # In one transaction: a plan that was paid for is not asked for again.
+                yield (*told, ev.PhaseDesigned(phase=plan, wishes=wishes, problems=problems))
+                return
+        yield told  # before the next call is announced: it counts for its budget
+        told = []
 
 
 @dataclass(slots=True)
@@ -88,9 +90,9 @@ async def _ask(work: Work, request: ModelRequest, answer: _Answer) -> Batches:
                 case ModelText():
                     parts.append(part.text)
                 case ModelRetry():
-                    again = await work.meter.announce_again(request, part, work.run)
-                    yield (*answer.told, *again)
+                    yield tuple(answer.told)
                     answer.told.clear()
+                    yield await work.meter.announce_again(request, part, work.run)
                 case ModelUsage():
                     answer.told.append(usage_event(request.purpose, part))
                 case ModelFinished():

@@ -159,9 +159,13 @@ class HttpExchange:
 
     async def read(self) -> bytes:
         """Return what has arrived; see `Exchange.read`."""
+        content = self._response.content
         try:
-            return await self._response.content.readany()
+            return await content.readany()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            # What came before the break is still there, but aiohttp gives it to nobody any more.
+            if rest := content._read_nowait(-1):
+                return rest
             # RuntimeError is how aiohttp says that the transport was closed just now, by the peer
             # or by `close`, and that nobody has been told yet.
             raise ModelStreamBroken(

@@ -39,7 +39,7 @@ async def implement(work: Work, phase: Phase) -> Batches:
 
     Where the run is steered elsewhere, it ends after the file that is being written.
     """
-    if work.run.is_steered:  # before this life of the run: its current file is not worth a call
+    if _is_steered(work):  # before this life of the run: its current file is not worth a call
         yield _restored(work)
         return
     unfinished = _unfinished(work, phase)
@@ -49,7 +49,7 @@ async def implement(work: Work, phase: Phase) -> Batches:
         ev.StateChange(state=RunState.IMPLEMENTING_PHASE),
         *_delete(work, _in_the_way(phase.plan)),
     ]
-    while (missing := _missing(phase)) and not _is_cut(work):
+    while (missing := _missing(phase)) and not await _is_cut(work):
         if unfinished is None:
             told += _restored(work)
         if calls.made:
@@ -79,6 +79,8 @@ async def implement(work: Work, phase: Phase) -> Batches:
         await work.settled()
         calls.count(_reached(work, phase))
         if calls.are_over and (missing := _missing(phase)):
+            if _is_steered(work):
+                break
             raise broken or undelivered(missing, review.faults)
         unfinished = _unfinished(work, phase)
     told += _restored(work)
@@ -136,9 +138,11 @@ async def _write_files(
             async for part in answer:
                 match part:
                     case ModelText():
+                        if await _is_cut(work):
+                            break
                         if told := writer.feed(part.text):
                             yield _up_to_cut(work, told)
-                        if _is_cut(work):
+                        if await _is_cut(work):
                             break
                         writer.check()
                     case ModelRetry():
@@ -149,7 +153,7 @@ async def _write_files(
                         reason = part.reason
     except ModelStreamBroken as error:
         broken = error
-    if _is_cut(work):
+    if await _is_cut(work):
         yield work.meter.unsettled(work.run)
         return
     yield writer.close(reason)
@@ -160,14 +164,21 @@ async def _write_files(
         raise broken
 
 
-def _is_cut(work: Work) -> bool:
+def _is_steered(work: Work) -> bool:
+    return work.run.is_steered
+
+
+async def _is_cut(work: Work) -> bool:
     """Say whether the run was steered elsewhere and no file is open."""
-    return work.run.is_steered and work.state.open_file is None
+    if not _is_steered(work):
+        return False
+    await work.settled()  # a file that was begun just now counts as open
+    return work.state.open_file is None
 
 
 def _up_to_cut(work: Work, told: list[Event]) -> list[Event]:
     """Leave out what follows the last file that is finished, where the run was steered."""
-    if not work.run.is_steered:
+    if not _is_steered(work):
         return told
     ends = [n for n, event in enumerate(told, 1) if isinstance(event, ev.FileEnd)]
     return told[: ends[-1]] if ends else told

@@ -22,8 +22,8 @@ from actors.generation.model import (
     ModelText,
     ModelUsage,
 )
-from actors.generation.tokens import CHARS_PER_TOKEN, estimated_tokens
-from actors.state import OpenFile, Run
+from actors.generation.tokens import CHARS_PER_TOKEN
+from actors.state import Run
 
 #: Of an answer, by its purpose, where a cap on cost is set; a longer one is asked to go on.
 MAX_TOKENS = {"plan": 8_000, "implement": 32_000}
@@ -49,6 +49,7 @@ class Meter:
 
         Raises BudgetExceeded and PriceUnknown, having reserved nothing.
         """
+        self._received_chars, self._usage, self._is_broken_off = 0, None, False
         self._facts = await self._model.facts(request.model)
         if self._budget.is_capped:  # a call without a bound has no worst case
             bound = answer_bound(request, self._facts, MAX_TOKENS[request.purpose])
@@ -138,9 +139,9 @@ def retry_event(retry: ModelRetry) -> ev.ModelRetry:
     )
 
 
-def usage_of_lost_call(call: ev.ModelCall, file: OpenFile | None) -> ev.Usage:
-    """Return the usage of a call whose process died: of its answer the open file is known."""
-    return estimated_usage(call, estimated_tokens(file.text) if file is not None else 0)
+def usage_of_lost_call(call: ev.ModelCall, saved_chars: int) -> ev.Usage:
+    """Return the usage of a call whose process died: of its answer so much was saved."""
+    return estimated_usage(call, round(saved_chars / CHARS_PER_TOKEN))
 
 
 def estimated_usage(call: ev.ModelCall, completion_tokens: int) -> ev.Usage:

@@ -144,7 +144,8 @@ class Pipeline:
                 async for batch in step:
                     yield batch
         except (InstallFailed, BuildFailed, ServerFailed) as error:
-            if self._work.run.repairs >= self._max_repairs:
+            run = self._work.run
+            if run.repairs >= self._max_repairs and not run.is_steered:
                 raise
             yield (ev.PhaseFailed(phase_number=phase.number, code=error.code, message=str(error)),)
 

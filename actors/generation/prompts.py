@@ -53,7 +53,7 @@ MAX_SHOWN_REQUEST_TOKENS = 16_000  # of the earlier descriptions
 MAX_SHOWN_UNFINISHED_CHARS = 100_000  # the end is always shown
 MAX_LISTED_FILES = 1_000
 MAX_NAMED_PHASES = 100
-MAX_SHOWN_PROBLEMS = 10  # the newest
+MAX_SHOWN_PROBLEMS = 20  # the newest: all there can be
 MAX_SHOWN_PROBLEM_CHARS = 3_000
 
 

@@ -3,7 +3,7 @@
 import { byteSize } from "./format.js";
 
 const MAX_LOG_LINES = 200;
-const MAX_PROBLEMS = 20; // as in actors/state.py
+const MAX_PROBLEMS = 10; // as in actors/state.py
 const RUNS_A_COMMAND = ["installing_deps", "checking_build", "starting_server"];
 const ACTIVE_STATES = ["designing_phase", "implementing_phase", ...RUNS_A_COMMAND];
 
@@ -57,8 +57,7 @@ function endRun(project) {
 }
 
 function addProblem(project, message) {
-  const others = project.problems.filter((problem) => problem !== message);
-  project.problems = [...others, message].slice(-MAX_PROBLEMS);
+  if (!project.problems.includes(message)) project.problems = [...project.problems, message];
 }
 
 function changeRun(project, changes) {
@@ -196,12 +195,13 @@ const HANDLERS = {
     const phase = currentPhase(project);
     if (!phase) return;
     phase.files = phase.files.filter((file) => phase.finished.includes(file.path));
+    phase.delete = [];
     phase.isLastPhase = false;
     phase.status = "complete";
     changeRun(project, { maxPhases: (project.run?.maxPhases ?? 0) + 1 });
   },
   problem_reported(project, data) {
-    addProblem(project, data.message);
+    if (project.problems.length < MAX_PROBLEMS) addProblem(project, data.message);
   },
   storage_unavailable(project, data) {
     project.outage = data.message;
@@ -233,6 +233,7 @@ const HANDLERS = {
       return;
     }
     endRun(project);
+    project.notice = null;
     project.problem = data;
   },
 };

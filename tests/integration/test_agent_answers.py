@@ -1,145 +1,227 @@
-"""Fault in an answer -> what a viewer is told -> what is stored: a table.
+"""Faulty answer -> what a viewer sees -> what is stored: a table.
 
-Every run ends complete or with a stable code, and every file that is stored is byte for byte what
-its `file_end` said.
+Plans that cannot be used, and files that are missing, torn, unsafe or too large;
+`test_agent_faults.py` has the rows of the server's own faults, and `test_agent_reconcile.py` says
+what a model is told that is asked again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import pytest
 
 from actors.generation import work
 from actors.generation.prompts import write_scof
-from actors.generation.scof import MAX_LINE_CHARS
+from actors.generation.scof import MAX_FILE_CHARS, MAX_LINE_CHARS
 from tests.support.agent import World
-from tests.support.openrouter import Answer
+from tests.support.fault_row import (
+    AGAIN,
+    APP,
+    FIRST,
+    FULL,
+    PAGE,
+    PLAN,
+    PLAN_TEXT,
+    SITE,
+    WELL,
+    Row,
+    play,
+)
 
-APP = "".join(f"export const value_{n} = {n}; // größer ☃\n" for n in range(40))
-SITE = {"index.html": "<h1>Hellö</h1>\n", "app.js": APP}
-FULL = "".join(write_scof(path, text, "EOF") for path, text in SITE.items())
-PLAN = {
-    "name": "Base",
-    "description": "The app.",
-    "files": [{"path": path, "purpose": "p"} for path in SITE],
-    "isLastPhase": True,
-}
-TEXT = json.dumps(PLAN)
+FORMER = {"app.js": "const a = 1;\nconst b = 2;\nconst c = 3;\n"}
+PATCH = "cat << E | patch app.js\n@@\n-const d = 4;\n+const d = 5;\nE\n"
 LONG_LINE = "x" * (MAX_LINE_CHARS - 1) + "\n"
+HUGE = "x\n" * (MAX_FILE_CHARS // 2)
+UNSAFE = ("../x", "/etc/x", "~/x", "a/../../x", ".git/config", "C:/x")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """The first answers of that purpose; the scripted good ones follow, unless they are all."""
-
-    purpose: Literal["plan", "implement"] = "implement"
-    answers: tuple[str | Answer, ...]
-    always: bool = False
-    warnings: tuple[str, ...] = ()  # their kinds
-    code: str | None = None
-    stored: Mapping[str, str] = dataclasses.field(default_factory=lambda: SITE)
+def plan_of(**members: Any) -> str:
+    return json.dumps({**PLAN, **members})
 
 
-def plan_row(*answers: str, always: bool = False, refused: int = 0, code: str = "") -> Row:
+def refused_plan(text: str, says: str) -> Row:
     return Row(
-        purpose="plan",
-        answers=answers,
-        always=always,
-        warnings=("plan_invalid",) * refused,
-        code=code or None,
-        stored={} if code else SITE,
+        plan=(text,), sees="plan plan_invalid plan implement complete", says=says, stored=SITE
     )
 
 
-def cut(text: str) -> Answer:
-    return Answer(text=text, finish_reason="length")
+def accepted_plan(text: str) -> Row:
+    return Row(plan=(text,), sees=WELL, stored=SITE)
 
 
-def until(word: str) -> str:
-    return FULL[: FULL.rindex(word) + len(word)]
-
-
-ROWS = {
-    "a plan in prose": plan_row(f"Here it is:\n\n{TEXT}\n\nGood luck!"),
-    "a plan in a fence": plan_row(f"```json\n{TEXT}\n```"),
-    "a plan with trailing commas": plan_row(TEXT.replace("}]", "},]").replace("true}", "true,}")),
-    "a plan with unknown members": plan_row(json.dumps({**PLAN, "mood": "good"})),
-    "a plan of wrong types": plan_row(json.dumps({**PLAN, "files": "index.html"}), refused=1),
-    "a plan without files, twice": plan_row(*[json.dumps({**PLAN, "files": []})] * 2, refused=2),
-    "no plan at all, ever": plan_row("Sorry.", always=True, refused=2, code="plan_invalid"),
-    "an unsafe path, ever": plan_row(
-        TEXT.replace("app.js", "../app.js"), always=True, refused=2, code="plan_invalid"
+PLANS = {
+    "a plan in prose": accepted_plan(f"Here it is:\n\n{PLAN_TEXT}\n\nGood luck!"),
+    "a plan in a fence": accepted_plan(f"```json\n{PLAN_TEXT}\n```"),
+    "a plan with trailing commas": accepted_plan(
+        PLAN_TEXT.replace("}]", "},]").replace("true}", "true,}")
     ),
-    "another marker than asked for": Row(answers=(FULL,)),
-    "prose, fences and commands around": Row(
-        answers=(f"Sure!\n```sh\n{FULL}```\nnpm install zod\n",), warnings=("install_command",)
+    "a plan with unknown members": accepted_plan(plan_of(mood="good")),
+    "a plan whose files are a string": refused_plan(
+        plan_of(files="index.html"), 'The plan needs "files" as a list.'
     ),
-    "all but one file": Row(
-        answers=(FULL[: FULL.index("cat > app.js")],), warnings=("missing_files",)
+    "a plan whose name is a number": refused_plan(
+        plan_of(name=1), 'The plan needs "name" as a string.'
     ),
-    "no file at all, ever": Row(
-        answers=("Sorry.",),
+    "a plan whose flag is a string": refused_plan(
+        plan_of(isLastPhase="yes"), 'The plan needs "isLastPhase" as true or false.'
+    ),
+    "a plan whose file is a string": refused_plan(
+        plan_of(files=["index.html"]), "File 1 of the plan must be an object"
+    ),
+    "a plan that is a list": refused_plan("[1, 2]", "The answer holds no JSON object."),
+    "a plan without files": refused_plan(plan_of(files=[]), "The plan lists no files"),
+    "a plan with a path outside": refused_plan(
+        PLAN_TEXT.replace("app.js", "../app.js"), "File 2 of the plan has the path '../app.js'"
+    ),
+    "a plan that lists a file twice": refused_plan(
+        PLAN_TEXT.replace("app.js", "index.html"), "The plan lists 'index.html' twice."
+    ),
+    "an empty plan": refused_plan("", "The answer holds no JSON object."),
+    "no usable plan, ever": Row(
+        plan=("Sorry.", plan_of(name=""), plan_of(files=[])),
         always=True,
-        warnings=("missing_files",) * 2,
-        code="output_invalid",
+        sees="plan plan_invalid plan plan_invalid plan plan_invalid",
+        says="The plan lists no files",
         stored={},
-    ),
-    "a placeholder": Row(
-        answers=(FULL.replace(APP, "// ... rest of the code\n"),),
-        warnings=("placeholder", "missing_files"),
-    ),
-    "a patch of a file that does not exist": Row(
-        answers=(FULL[: FULL.index("cat > app.js")] + "cat << E | patch app.js\n@@\n-a\n+b\nE\n",),
-        warnings=("patch_rejected", "missing_files"),
-    ),
-    "an unsafe path beside": Row(
-        answers=(f"cat > ../x << E\ny\nE\n{FULL}",), warnings=("unsafe_path", "discarded_block")
-    ),
-    "length in a line": Row(answers=(cut(until("value_30")),), warnings=("missing_files",)),
-    "length in a marker": Row(answers=(cut(FULL[:-2]),), warnings=("missing_files",)),
-    "length in a header": Row(answers=(cut(until("cat > app.j")),), warnings=("missing_files",)),
-    "length before a file": Row(
-        answers=(cut(FULL[: FULL.index("cat > app.js")]),), warnings=("missing_files",)
-    ),
-    "a line of 1 MB": Row(
-        answers=(write_scof("long.txt", LONG_LINE, "EOF") + FULL,),
-        stored={**SITE, "long.txt": LONG_LINE},
-    ),
-    "a line of more": Row(
-        answers=(write_scof("long.txt", "xx" + LONG_LINE, "EOF") + FULL,),
-        code="output_invalid",
-        stored={},
-    ),
-    "a file of 5 MB": Row(
-        answers=(FULL + write_scof("big.txt", "x\n" * (5 * 2**19), "EOF"),),
-        code="output_invalid",
     ),
 }
 
+FILES = {
+    "all but one file": Row(implement=(FIRST,), sees=AGAIN, says="app.js", stored=SITE),
+    "all but one file, ever": Row(
+        implement=(FIRST,),
+        always=True,
+        sees="plan implement" + " missing_files implement" * 3 + " output_invalid",
+        says="app.js",
+        stored={"index.html": PAGE},
+    ),
+    "no file at all": Row(implement=("I cannot do that.",), sees=AGAIN, stored=SITE),
+    "no file at all, ever": Row(
+        implement=("I cannot do that.",),
+        always=True,
+        sees="plan implement missing_files implement missing_files implement output_invalid",
+        says="index.html",
+        stored={},
+    ),
+    "another marker than asked for": Row(implement=(FULL,), sees=WELL, stored=SITE),
+    "a marker that stands in a file": Row(
+        implement=(FULL.replace("EOF", "value_7"),), sees=WELL, stored=SITE
+    ),
+    "no marker before the next file": Row(
+        implement=(FULL.replace("EOF\ncat", "cat"),),
+        sees="plan implement missing_terminator complete",
+        says="index.html: no line EOF before app.js",
+        stored=SITE,
+    ),
+    "no marker at the end": Row(implement=(FULL.removesuffix("EOF\n"),), sees=AGAIN, stored=SITE),
+    "prose, fences and commands around": Row(
+        implement=(f"Sure!\n```sh\n{FULL}```\nnpm install zod\n",),
+        sees="plan implement install_command complete",
+        stored=SITE,
+    ),
+    "a patch that does not apply": Row(
+        former=FORMER,
+        implement=(FIRST + PATCH,),
+        sees="plan implement patch_rejected restored missing_files implement complete",
+        stored=SITE,
+    ),
+    "a patch that does not apply, ever": Row(
+        former=FORMER,
+        implement=(FIRST + PATCH,),
+        always=True,
+        sees="plan"
+        + " implement patch_rejected restored missing_files" * 3
+        + " implement patch_rejected restored output_invalid",
+        says="app.js",
+        stored=FORMER | {"index.html": PAGE},
+    ),
+    "a patch of a file that does not exist": Row(
+        implement=(FIRST + PATCH,),
+        sees="plan implement patch_rejected restored missing_files implement complete",
+        stored=SITE,
+    ),
+    "a patch that applies in two places": Row(
+        former={"app.js": "a();\nb();\na();\n"},
+        implement=(FIRST + "cat << E | patch app.js\n@@\n-a();\n+c();\nE\n",),
+        sees="plan implement patch_rejected restored missing_files implement complete",
+        stored=SITE,
+    ),
+    "a patch of what the same answer creates": Row(
+        implement=(
+            FULL.replace("= 7;", "= 0;")
+            + "cat << E | patch app.js\n@@\n-export const value_7 = 0; // größer ☃ 😀\t\n"
+            "+export const value_7 = 7; // größer ☃ 😀\t\nE\n",
+        ),
+        sees=WELL,
+        stored=SITE,
+    ),
+    "a placeholder": Row(
+        implement=(FULL.replace(APP, "// ... rest of the code\n"),),
+        sees="plan implement placeholder restored missing_files implement complete",
+        stored=SITE,
+    ),
+    "a placeholder, ever, in place of what was there": Row(
+        former=FORMER,
+        implement=(FIRST + write_scof("app.js", "// ... rest of file unchanged\n", "EOF"),),
+        always=True,
+        sees="plan"
+        + " implement placeholder restored missing_files" * 3
+        + " implement placeholder restored output_invalid",
+        says="app.js, line 1, stands for text left out",
+        stored=FORMER | {"index.html": PAGE},
+    ),
+    "unsafe paths beside the files": Row(
+        implement=(
+            "".join(
+                f"cat > {path} << E\ny\nE\n"
+                for path in ("../x", "/etc/x", "~/x", "a/../../x", ".git/config", "C:/x")
+            )
+            + FULL,
+        ),
+        sees="plan implement" + " unsafe_path discarded_block" * 6 + " complete",
+        says="C:/x",
+        stored=SITE,
+    ),
+    "an unsafe path in place of a file": Row(
+        implement=(FULL.replace("> app.js", "> /app.js"),),
+        sees="plan implement unsafe_path discarded_block missing_files implement complete",
+        stored=SITE,
+    ),
+    "a line of 1 MB": Row(
+        implement=(write_scof("long.txt", LONG_LINE, "EOF") + FULL,),
+        sees=WELL,
+        stored=SITE | {"long.txt": LONG_LINE},
+    ),
+    "a longer line": Row(
+        implement=(FULL + write_scof("long.txt", "xx" + LONG_LINE, "EOF"),),
+        sees="plan implement restored output_invalid",
+        says="a line of more than 1,048,576 characters",
+        stored=SITE,
+    ),
+    "a file of 4 MB": Row(
+        implement=(FULL + write_scof("big.txt", HUGE, "EOF"),),
+        sees=WELL,
+        stored=SITE | {"big.txt": HUGE},
+    ),
+    "a file of 5 MB": Row(
+        implement=(FULL + write_scof("big.txt", HUGE + HUGE[: 2**20], "EOF"),),
+        sees="plan implement restored output_invalid",
+        says="a file of more than 4,194,304 characters",
+        stored=SITE,
+    ),
+}
+
+ROWS = PLANS | FILES
+
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_a_faulty_answer_ends_in_good_order(world: World, row: Row) -> None:
-    world.model.add_phase("Base", SITE, last=True)
-    for answer in row.answers:
-        chosen = answer if isinstance(answer, Answer) else Answer(text=answer)
-        chosen = dataclasses.replace(chosen, chunk_chars=max(64, len(chosen.text or "") // 500))
-        world.model.answer_next(chosen, purpose=row.purpose, always=row.always)
-    await world.live()
-    await world.generate()
-    last = await world.sink.expect("error" if row.code else "generation_complete")
-    assert last["data"].get("code") == row.code
-    frames = world.sink.frames
-    told = [f["data"]["kind"] for f in frames if f["type"] == "model_warning"]
-    assert tuple(told) == row.warnings
-    if row.code:
-        await world.sink.until(lambda f: f["data"] == {"state": "error"})
-    ended = {f["data"]["path"]: f["data"]["content"] for f in frames if f["type"] == "file_end"}
-    assert await world.files() == ended == row.stored
+async def test_a_faulty_answer_is_told_and_what_is_stored_is_exact(
+    world: World, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await play(world, row, monkeypatch)
 
 
 async def test_more_files_than_a_phase_may_have_are_refused(world: World) -> None:

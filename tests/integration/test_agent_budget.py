@@ -13,6 +13,7 @@ from actors.generation.tokens import estimated_tokens
 from actors.reader import Reader
 from actors.store import Store
 from tests.support.agent import SITE, World
+from tests.support.openrouter import Answer
 
 MODEL = "dear/model"
 #: Of a plan 8,000 tokens are reserved, of an implementation 32,000, and each prompt.
@@ -163,3 +164,37 @@ async def test_a_cap_that_cannot_be_kept_is_an_error_with_its_cure(world: World)
     assert error["data"]["code"] == "price_unknown"
     assert "CODEGEN_PRICES" in error["data"]["message"]
     assert world.model.requests == []
+
+
+DEAR = {"prompt_tokens": 100, "completion_tokens": 100, "cost": 0.95}
+
+
+async def test_a_plan_that_cannot_be_used_counts_before_the_next_one_is_asked_for(
+    world: World,
+) -> None:
+    cap(world, max_cost_usd=1.0)
+    world.model.answer_next(Answer(text="Sorry.", usage=DEAR), purpose="plan")
+    await world.live()
+    await world.generate()
+    paused = await world.sink.expect("run_paused")
+    assert "$0.9500" in paused["data"]["message"]
+    assert len(world.model.requests) == 1
+    connection = await connect(world.settings.database_url)
+    assert await connection.fetchval("SELECT cost_usd FROM daily_usage") == 0.95
+    await connection.close()
+
+
+async def test_every_call_is_reserved_for_also_one_that_follows_a_usage(world: World) -> None:
+    cap(world, max_daily_cost_usd=1.0)
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.answer_next("Sorry.", purpose="plan")
+    gates = [world.model.hold("Sorry.", purpose="plan"), world.model.hold("{", purpose="plan")]
+    await world.live()
+    await world.generate()
+    for gate in gates:
+        await gate.reached.happened()
+        (held,) = await reserved(world)
+        assert PLAN_USD < held < 1.1 * PLAN_USD
+        gate.release()
+    await world.sink.expect("generation_complete")
+    assert await reserved(world) == []

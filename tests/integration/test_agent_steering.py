@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from actors import messages as m
+from actors.generation.implement import MAX_IMPLEMENT_TRIES
 from tests.support.agent import MORE, SITE, World
+from tests.support.openrouter import Answer
 from tests.support.sandbox import MemoryEngine
 
 THREE = {**SITE, "late.js": "console.log('late');\n"}
@@ -113,4 +117,54 @@ async def test_a_steered_run_is_resumed_where_it_was(world: World) -> None:
     files = await world.files()
     assert files.items() >= MORE.items()
     assert "late.js" not in files
+    assert wishes(world) == [False, True]
+
+
+async def test_between_two_files_the_next_one_is_not_begun(world: World) -> None:
+    world.model.add_phase("Base", THREE, last=True)
+    world.model.add_phase("More", MORE, last=True)
+    gate = world.model.hold("cat > late.js")
+    await world.live()
+    await world.generate("an app")
+    await world.sink.until(lambda f: f["type"] == "file_end" and f["data"]["path"] == "app.js")
+    await gate.reached.happened()
+    await world.generate("with a clock", mode="steer")
+    gate.release()
+    await world.sink.expect("generation_complete")
+    assert await world.files() == SITE | MORE
+    assert len(world.model.received("implement")) == 2
+
+
+async def test_a_wish_that_comes_as_the_last_repair_fails_is_carried_out(world: World) -> None:
+    world.settings = replace(world.settings, max_repairs=0)
+    world.engine = MemoryEngine()
+    world.model.add_phase("Base", SITE | {"package.json": "{"}, last=True)
+    world.model.add_phase("Mended", {"package.json": "{}\n"}, last=True)
+    hold = world.engine.hold("install_dependencies")
+    await world.live()
+    await world.generate("an app")
+    await hold.reached.wait()
+    await world.generate("with a clock", mode="steer")
+    hold.release()
+    await world.sink.expect("generation_complete")
+    assert "error" not in world.sink.types()
+    assert wishes(world) == [False, True]
+
+
+async def test_a_wish_is_not_lost_where_the_model_leaves_out_what_it_planned(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    world.model.add_phase("More", MORE, last=True)
+    for _ in range(MAX_IMPLEMENT_TRIES - 1):
+        world.model.answer_next("Sorry.", purpose="implement")
+    world.model.answer_next(
+        Answer(text="cat > index.html << 'EOF'\n<h1>\n", finish_reason="length"),
+        purpose="implement",
+    )
+    gate = world.model.hold("<h1>\n")
+    await world.live()
+    await world.generate("an app")
+    await gate.reached.happened()
+    await world.generate("with a clock", mode="steer")
+    gate.release()
+    await world.sink.expect("generation_complete")
     assert wishes(world) == [False, True]

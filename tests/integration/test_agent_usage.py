@@ -6,6 +6,7 @@ from typing import Any
 
 from actors import messages as m
 from actors.database import connect
+from actors.generation.scof import MAX_FILE_CHARS
 from actors.generation.tokens import estimated_tokens
 from tests.support.agent import SITE, World
 from tests.support.openrouter import Answer
@@ -113,3 +114,32 @@ async def test_usage_outlives_its_project(world: World) -> None:
     await world.request(m.RemoveProject, delete=True)
     assert await rows(world, "SELECT calls FROM daily_usage") == [{"calls": 2}]
     assert await rows(world, "SELECT * FROM usage") == []
+
+
+async def test_a_call_that_we_end_ourselves_is_accounted_for(world: World) -> None:
+    world.model.add_phase("Base", SITE, last=True)
+    too_long = "cat > index.html << 'EOF'\n" + ("x" * 99 + "\n") * (MAX_FILE_CHARS // 100 + 10)
+    world.model.answer_next(Answer(text=too_long, chunk_chars=65_536), purpose="implement")
+    await world.live()
+    await world.generate()
+    error = await world.sink.expect("error")
+    assert error["data"]["code"] == "output_invalid"
+    implement = told(world, "usage")[-1]
+    assert implement["estimated"]
+    assert implement["completionTokens"] > MAX_FILE_CHARS // 5
+
+
+async def test_files_that_were_finished_in_a_call_that_died_count(world: World) -> None:
+    world.model.add_phase("Base", LONG | {"next.js": "let x;\n"}, last=True)
+    gate = world.model.hold("let x;")
+    await world.live()
+    await world.generate()
+    await world.sink.until(lambda f: f["type"] == "file_end")
+    await gate.reached.happened()
+    await world.die()
+    gate.release()
+    await world.live()
+    await world.sink.expect("generation_complete")
+    lost = told(world, "usage")[1]
+    assert lost["estimated"]
+    assert lost["completionTokens"] >= estimated_tokens(LONG["app.js"])

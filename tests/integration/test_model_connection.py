@@ -15,8 +15,10 @@ from actors import errors
 from actors.generation import http_transport as http_module
 from actors.generation import openrouter as openrouter_module
 from actors.generation.model import ModelFacts
-from tests.support.model_client import Make, failure
-from tests.support.openrouter import ScriptedOpenRouter
+from tests.support.model_client import PLAN, Make, failure
+from tests.support.openrouter import TEST_KEY, Answer, ScriptedOpenRouter
+from tests.support.sse_stream import stream_of
+from tests.support.wait import wait_until
 
 #: A certificate for these tests alone, with its key; no machine trusts it.
 SELF_SIGNED = """\
@@ -197,3 +199,20 @@ async def test_an_address_without_a_server_leaves_models_unknown(make: Make) -> 
         port = unused.getsockname()[1]
 
     assert await make(base_url=f"http://127.0.0.1:{port}/v1").facts("m") == ModelFacts()
+
+
+async def test_what_arrived_before_a_break_is_read_by_a_slow_reader(
+    openrouter: ScriptedOpenRouter,
+) -> None:
+    stream = stream_of("a text", " and more")
+    openrouter.answer_next(Answer(raw_stream=stream, cut_at_bytes=len(stream) - 5))
+    transport = http_module.HttpTransport(openrouter.base_url, TEST_KEY, first_byte_seconds=30.0)
+    exchange = await transport.post(PLAN, b'{"messages": [{"content": ""}]}')
+    await wait_until(lambda: exchange._response.content.exception() is not None)
+
+    assert await exchange.read() == stream[:-5]
+    with pytest.raises(errors.ModelStreamBroken):
+        await exchange.read()
+
+    exchange.close()
+    await transport.close()

@@ -705,3 +705,17 @@ async def test_a_wrong_argument_is_our_bug_and_keeps_the_connection(store: Store
     with pytest.raises(asyncpg.DataError):
         await store.mark_clean(PROJECT, "not a number", 0)  # type: ignore[arg-type]  # the bug
     await store.mark_clean(PROJECT, claim.epoch, 0)
+
+
+async def test_an_open_file_is_kept_whole_also_where_its_project_sleeps(database_url: str) -> None:
+    store = Store(database_url, kept_events=1)
+    claim = await store.claim("p1")
+    chunks = [ev.FileChunk(path="a", chunk=f"{number}\n") for number in range(20)]
+    paused = ev.RunPaused(code="budget_exceeded", message="Too dear.", needed_usd=1.0)
+    events = [ev.FileStart(path="a"), *chunks, paused, ev.Hibernated()]
+    for event in events:
+        await store.append("p1", claim.epoch, record(claim.state, [event]), claim.state)
+    again = await store.claim("p1")
+    assert again.state.open_file is not None
+    assert again.state.open_file.text == "".join(chunk.chunk for chunk in chunks)
+    await store.close()

@@ -49,6 +49,7 @@ class Answer:
     tokens_per_second: float = 0.0  # 0 = as fast as possible
     first_byte_delay_seconds: float = 0.0
     never_answer: bool = False  # not even headers, until the client goes
+    is_dropped: bool = False  # the connection is closed without an answer
     comments: int = 0  # keep-alive comments before the first chunk
     comment_seconds: float = 0.0  # between them
     stall_at_chars: int | None = None  # send nothing more until the client goes
@@ -69,6 +70,7 @@ class Answer:
     is_done_sent: bool = True
     send_buffer_bytes: int | None = None  # what the kernel holds for a client that does not read
     raw_stream: bytes | None = None  # the whole body of the event stream, as it is
+    raw_piece_bytes: int | None = None  # of `raw_stream` that are sent at a time
     cut_at_bytes: int | None = None  # of `raw_stream`: close the connection
     status: int = 200
     message: str = "scripted error"
@@ -434,6 +436,8 @@ class ScriptedOpenRouter:
     ) -> web.StreamResponse:
         if answer.never_answer:
             await asyncio.Event().wait()
+        if answer.is_dropped:
+            _cut(http, request)
         if answer.first_byte_delay_seconds:
             await asyncio.sleep(answer.first_byte_delay_seconds)
         text = answer.text if answer.text is not None else self._scripted_text(request)
@@ -449,7 +453,11 @@ class ScriptedOpenRouter:
             connection = http.transport.get_extra_info("socket")
             connection.setsockopt(SOL_SOCKET, SO_SNDBUF, answer.send_buffer_bytes)
         if answer.raw_stream is not None:
-            await response.write(answer.raw_stream[: answer.cut_at_bytes])
+            stream = answer.raw_stream[: answer.cut_at_bytes]
+            size = answer.raw_piece_bytes or len(stream) or 1
+            for start in range(0, len(stream), size):
+                await response.write(stream[start : start + size])
+                await asyncio.sleep(0)
             if answer.cut_at_bytes is not None:
                 _cut(http, request)
         else:

@@ -322,12 +322,16 @@ def test_failed_phases_are_counted_in_a_row_and_are_problems_of_the_next_plan() 
     assert again.run.repairs == 0
 
 
-def test_the_newest_problems_are_kept_each_once() -> None:
-    reports = [ev.ProblemReported(message=str(n)) for n in (*range(MAX_PROBLEMS + 1), 5)]
-    problems = fold(*reports).problems
-    assert len(problems) == MAX_PROBLEMS
-    assert problems[-1] == "5"
-    assert problems[0] == "1"
+def test_the_first_problems_are_kept_each_once_and_what_failed_whatever_there_is() -> None:
+    reports = [ev.ProblemReported(message=str(n)) for n in (0, *range(MAX_PROBLEMS + 1))]
+    failed = ev.PhaseFailed(phase_number=1, code="c", message="It does not start.")
+    problems = fold(*reports, failed, failed).problems
+    assert problems == [*map(str, range(MAX_PROBLEMS)), "It does not start."]
+
+
+def test_a_problem_that_comes_as_a_plan_is_made_waits_for_the_next_one() -> None:
+    early, late = ev.ProblemReported(message="early"), ev.ProblemReported(message="late")
+    assert fold(early, late, designed("x", problems=1)).problems == ["late"]
 
 
 def test_usage_is_summed_up_for_the_run_and_the_project() -> None:

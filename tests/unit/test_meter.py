@@ -1,0 +1,62 @@
+"""The meter: what it has of one call says nothing of the next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from actors import events as ev
+from actors.generation.budget import Budget
+from actors.generation.meter import Meter
+from actors.generation.model import (
+    ChatMessage,
+    ModelEvent,
+    ModelFacts,
+    ModelFinished,
+    ModelRequest,
+    ModelText,
+)
+from actors.state import Command, Run
+
+REQUEST = ModelRequest(
+    purpose="plan",
+    model="m",
+    messages=(ChatMessage(role="user", content="x" * 35),),
+    description="d",
+    phase_number=1,
+)
+
+
+class Model:
+    is_demo = False
+
+    async def facts(self, model: str) -> ModelFacts:
+        return ModelFacts(prompt_usd=0.5, completion_usd=1.0)
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        yield ModelText(text="x" * 70)
+        yield ModelFinished(reason="stop")
+
+    async def close(self) -> None:
+        pass
+
+
+async def refuse(needed: float, cap: float) -> bool:
+    return False
+
+
+def run(call: ev.ModelCall | None = None) -> Run:
+    command = Command(id="1", description="d", model="m", max_phases=1)
+    return Run(command=command, first_phase=1, call=call)
+
+
+async def test_a_call_that_was_announced_and_never_made_is_not_taken_for_the_one_before() -> None:
+    meter = Meter(Model(), Budget(run_usd=0.0, day_usd=0.0, reserve=refuse))
+    request, call = await meter.announce(REQUEST, run())
+    stream = meter.stream(request)
+    assert isinstance(await anext(stream), ModelText)
+    await stream.aclose()
+    (usage,) = meter.unsettled(run(call))
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cost_usd) == (10, 20, 25.0)
+    assert usage.estimated
+    _, call = await meter.announce(REQUEST, run())
+    assert meter.unsettled(run(call)) == []
