@@ -152,6 +152,7 @@ ALTER TABLE agent_states ADD COLUMN IF NOT EXISTS usage jsonb;
 ALTER TABLE usage ADD COLUMN IF NOT EXISTS estimated boolean NOT NULL DEFAULT false;
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'projects_status_check'
+                      AND conrelid = 'projects'::regclass
                       AND pg_get_constraintdef(oid) LIKE '%paused%') THEN
         ALTER TABLE projects DROP CONSTRAINT projects_status_check;
         ALTER TABLE projects ADD CONSTRAINT projects_status_check

@@ -86,6 +86,7 @@ SELECT day::text, calls, prompt_tokens, completion_tokens, cost_usd, estimated_c
   FROM daily_usage
  WHERE day > (now() AT TIME ZONE 'UTC')::date - $1::integer ORDER BY day DESC
 """
+_TODAY = "SELECT (now() AT TIME ZONE 'UTC')::date::text AS today"
 _COUNTS = "SELECT current_state, count(*) AS count FROM agent_states GROUP BY 1"
 
 
@@ -219,6 +220,12 @@ class Reader:
         """
         rows = [dict(row) for row in await self._rows(_USAGE, days)]
         return {row.pop("day"): Totals(**row) for row in rows}
+
+    async def today(self) -> str:
+        """Return the day (UTC, an ISO date) that a call which ends now is counted for."""
+        row = await self._row(_TODAY)
+        assert row is not None
+        return str(row["today"])
 
     async def ping(self) -> float:
         """Return the seconds that the database takes to answer."""

@@ -19,7 +19,6 @@ import functools
 import logging
 import socket
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, time, timedelta
 from uuid import uuid4
 
 from aiohttp import web
@@ -34,6 +33,7 @@ from actors.snapshot import snapshot_data
 from gateway.actor_system import ActorSystem
 from gateway.context import Context
 from gateway.database import Database
+from gateway.day import on_each_new_day
 from gateway.feed import FeedServer
 from gateway.hub import Hub
 from gateway.listener import BACKLOG, listen
@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 
 REVIVALS_AT_ONCE = 8
 REVIVE_SECONDS = 30.0
-MIDNIGHT_SECONDS = 2.0  # behind it: PostgreSQL's clock decides which day it is
 DATABASE_RETRY_SECONDS = 2.0  # when it is away as the actor system is replaced
 HANDLER_SECONDS = 1.0  # for requests that are under way when the service stops
 RESERVED_SECONDS = 4.0  # of the deadline: for what is stopped after the actors
@@ -121,7 +120,10 @@ class Service:
         )
         await self._revive_in_background()
         if self._settings.max_daily_cost_usd > 0:
-            daily = asyncio.create_task(self._revive_daily(), name="a day's cap begins anew")
+            daily = asyncio.create_task(
+                on_each_new_day(reader.today, self._revive_in_background),
+                name="a day's cap begins anew",
+            )
             stack.callback(daily.cancel)
 
     def _occupy(self, stack: AsyncExitStack) -> socket.socket:
@@ -206,14 +208,6 @@ class Service:
         task = asyncio.create_task(self._revive_open_projects(), name="revive open projects")
         self._reviving.add(task)
         task.add_done_callback(self._revived)
-
-    async def _revive_daily(self) -> None:
-        """Have the runs go on that wait for another day's cap on cost."""
-        while True:
-            now = datetime.now(UTC)
-            midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
-            await asyncio.sleep((midnight - now).total_seconds() + MIDNIGHT_SECONDS)
-            await self._revive_in_background()
 
     def _revived(self, task: asyncio.Task[None]) -> None:
         self._reviving.discard(task)

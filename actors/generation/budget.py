@@ -7,15 +7,17 @@ by the `usage` that follows every `model_call`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from actors.errors import BudgetExceeded, PriceUnknown
 from actors.generation.model import ModelFacts, ModelRequest
-from actors.generation.tokens import estimated_tokens
+from actors.generation.tokens import ESTIMATE_MARGIN, estimated_tokens
 from actors.state import Run
 
 PROMPT_MARGIN = 1.5  # estimates are for the usual; a cap is for the worst
+MIN_ANSWER_TOKENS = 1_000  # asked for even where the context may have no room: it may have
 
 #: Reserve so many USD of the day's cap; returns whether they are left.
 Reserve = Callable[[float, float], Awaitable[bool]]
@@ -66,6 +68,20 @@ def worst_case_usd(request: ModelRequest, facts: ModelFacts) -> float:
     assert request.max_tokens is not None, "a call without a bound has no worst case"
     prompt_tokens = prompt_tokens_of(request) * PROMPT_MARGIN
     return prompt_tokens * facts.prompt_usd + request.max_tokens * facts.completion_usd
+
+
+def answer_bound(request: ModelRequest, facts: ModelFacts, most: int) -> int:
+    """Return the `max_tokens` of a request: at most so many, and what the model can write.
+
+    A server refuses a request whose prompt and `max_tokens` are more than its context.
+    """
+    bounds = [most]
+    if facts.max_completion_tokens is not None:
+        bounds.append(facts.max_completion_tokens)
+    if facts.context_tokens is not None:
+        prompt_tokens = math.ceil(prompt_tokens_of(request) * ESTIMATE_MARGIN)
+        bounds.append(max(facts.context_tokens - prompt_tokens, MIN_ANSWER_TOKENS))
+    return min(bounds)
 
 
 def prompt_tokens_of(request: ModelRequest) -> int:

@@ -28,14 +28,19 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 3_600.0
 RETRY_SECONDS = 300.0  # after a failure: a list that cannot be had is not asked for at each call
+WAIT_AGAIN_SECONDS = 2.0  # of a call, where the list could not be had before
 MAX_TOKENS = 1_000_000_000  # what is above, or below one, is no count of tokens
 MAX_USD_PER_TOKEN = 1.0
 
 Facts = dict[str, ModelFacts]
+Fetch = Callable[[], Awaitable[bytes]]
 
 
 class Catalog:
     """The facts of one server's models; `facts` never fails.
+
+    An old list is better than none: it serves while a new one is fetched in the background, and
+    for as long as none can be had.
 
     `fetch` returns the server's list, None where there is no server. `prices` are by model, of
     prompt and completion in USD per token; `context_tokens` 0 is what the server says.
@@ -44,7 +49,7 @@ class Catalog:
     def __init__(
         self,
         base_url: str,
-        fetch: Callable[[], Awaitable[bytes]] | None,
+        fetch: Fetch | None,
         *,
         file: Path | None = None,
         prices: Mapping[str, tuple[float, float]] | None = None,
@@ -58,14 +63,16 @@ class Catalog:
         self._context_tokens = context_tokens
         self._now = now
         self._facts: Facts = {}
-        self._fresh_until = 0.0
+        self._fetched_at = 0.0
+        self._due_at = 0.0  # when the server is asked again
+        self._has_failed = False
+        self._refreshing: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     async def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model."""
-        async with self._lock:
-            if self._now() >= self._fresh_until:
-                await self._refresh()
+        if self._fetch is not None:
+            await self._look(self._fetch)
         facts = find(self._facts, model)
         if self._context_tokens:
             facts = dataclasses.replace(facts, context_tokens=self._context_tokens)
@@ -74,25 +81,65 @@ class Catalog:
             facts = dataclasses.replace(facts, prompt_usd=prompt_usd, completion_usd=completion_usd)
         return facts
 
-    async def _refresh(self) -> None:
-        if self._fetch is None:
-            self._fresh_until = float("inf")
+    async def close(self) -> None:
+        """Give up fetching the list, if it is being fetched."""
+        if (task := self._refreshing) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _look(self, fetch: Fetch) -> None:
+        """Have the list fetched where it is due; who knows no older one waits for it."""
+        async with self._lock:
+            await self._begin(fetch)
+        if not self._facts and self._refreshing is not None:
+            seconds = WAIT_AGAIN_SECONDS if self._has_failed else None
+            await asyncio.wait([self._refreshing], timeout=seconds)
+
+    async def _begin(self, fetch: Fetch) -> None:
+        """Begin to fetch the list, unless it is not due or another process has had it."""
+        if self._refreshing is not None or self._now() < self._due_at:
             return
+        await self._share()
+        if self._now() >= self._due_at:
+            self._refreshing = asyncio.create_task(self._refresh(fetch), name="list of models")
+            self._refreshing.add_done_callback(self._refreshed)
+
+    async def _refresh(self, fetch: Fetch) -> None:
         now = self._now()
-        kept = await asyncio.to_thread(self._load, now)
-        if kept is not None:
-            self._facts, self._fresh_until = kept
-            return
+        self._due_at = now + RETRY_SECONDS
         try:
-            self._facts = parse_list(await self._fetch())
+            facts = parse_list(await fetch())
         except (ModelError, ValueError) as error:
-            log.warning("the models' sizes and prices are not known: %s", error)
-            self._facts = {}
-        self._fresh_until = now + _kept_seconds(self._facts)
-        await asyncio.to_thread(self._save, now)
+            log.warning("the list of models, their sizes and prices, cannot be had: %s", error)
+            facts = {}
+        if facts:
+            self._facts, self._fetched_at, self._due_at = facts, now, now + KEPT_SECONDS
+        else:
+            self._has_failed = True
+            await self._share()  # another process may have had it meanwhile
+        if facts or not self._facts:  # what is known is not given up for nothing
+            await asyncio.to_thread(self._save, now)
+
+    def _refreshed(self, task: asyncio.Task[None]) -> None:
+        self._refreshing = None
+        if not task.cancelled() and (error := task.exception()):
+            log.error("fetching the list of models failed", exc_info=error)
+
+    async def _share(self) -> None:
+        """Take the list that another process has fetched, if it is newer; an old one is due."""
+        kept = await asyncio.to_thread(self._load, self._now())
+        if kept is None:
+            return
+        facts, fetched_at = kept
+        if facts and fetched_at > self._fetched_at:
+            self._facts, self._fetched_at = facts, fetched_at
+            self._due_at = fetched_at + KEPT_SECONDS
+        elif not facts and not self._facts:
+            self._has_failed = True
+            self._due_at = max(self._due_at, fetched_at + RETRY_SECONDS)
 
     def _load(self, now: float) -> tuple[Facts, float] | None:
-        """Return what another process has fetched within the hour, and when it is old."""
+        """Return what a process has fetched, and when."""
         if self._file is None:
             return None
         try:
@@ -103,8 +150,7 @@ class Catalog:
                 return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # missing, or not of this version: it is written anew
-        fresh_until = fetched_at + _kept_seconds(facts)
-        return (facts, fresh_until) if now < fresh_until else None
+        return facts, fetched_at
 
     def _save(self, now: float) -> None:
         if self._file is None:
@@ -115,11 +161,6 @@ class Catalog:
             replace_file(self._file, data)
         except OSError as error:
             log.warning("the list of models is not kept: %s", error)
-
-
-def _kept_seconds(facts: Facts) -> float:
-    """How long a list is taken for true; also one that could not be had, by every process."""
-    return KEPT_SECONDS if facts else RETRY_SECONDS
 
 
 def find(facts: Facts, model: str) -> ModelFacts:

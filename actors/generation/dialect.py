@@ -5,6 +5,9 @@ Mistral and Databricks: stream_options; older ones: response_format at all), so 
 is sent again in simpler forms. The prompts say in words what a format would enforce, and answers
 are checked in any case. Usage that a server does not tell is estimated.
 
+OpenAI's reasoning models refuse `max_tokens` and name the member that they want instead
+(https://platform.openai.com/docs/api-reference/chat/create), which other servers do not know.
+
 OpenRouter tells usage and cost at the end of every stream without being asked
 (https://openrouter.ai/docs/use-cases/usage-accounting); others need `stream_options`.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from actors.generation.model import ModelRequest
 
@@ -35,6 +38,7 @@ class Dialect:
 
     format: Format = Format.JSON_SCHEMA
     asks_usage: bool = True
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
     def body(self, request: ModelRequest) -> dict[str, Any]:
         """Return the request as it is sent."""
@@ -48,7 +52,7 @@ class Dialect:
         if request.json_schema is not None and self.format is not Format.PROMPT_ONLY:
             body["response_format"] = self._response_format(request)
         if request.max_tokens is not None:
-            body["max_tokens"] = request.max_tokens
+            body[self.limit] = request.max_tokens
         return body
 
     def _response_format(self, request: ModelRequest) -> dict[str, Any]:
@@ -57,16 +61,24 @@ class Dialect:
         schema = {"name": request.schema_name, "strict": True, "schema": request.json_schema}
         return {"type": "json_schema", "json_schema": schema}
 
-    def simpler(self, refusal: str, *, has_schema: bool) -> Dialect | None:
+    def simpler(self, refusal: str, request: ModelRequest) -> Dialect | None:
         """Return what to try next; None if nothing simpler is left.
 
-        The format goes first, unless the refusal is about the other member alone.
+        The format goes first, unless the refusal is about another member alone. A bound on the
+        answer is worded in the other way only where the refusal names it.
         """
-        simpler = _SIMPLER.get(self.format) if has_schema else None
+        if self.may_reword_limit(refusal, request):
+            return replace(self, limit="max_completion_tokens")
+        simpler = _SIMPLER.get(self.format) if request.json_schema is not None else None
         is_about_usage = _names_usage(refusal) and not _names_format(refusal)
         if simpler is not None and not (is_about_usage and self.asks_usage):
             return replace(self, format=simpler)
         return replace(self, asks_usage=False) if self.asks_usage else None
+
+    def may_reword_limit(self, refusal: str, request: ModelRequest) -> bool:
+        """Say whether the refusal asks for the other word for a bound that the request has."""
+        is_new = self.limit == "max_tokens" and request.max_tokens is not None
+        return is_new and "max_completion_tokens" in refusal
 
 
 class Dialects:
@@ -86,11 +98,11 @@ class Dialects:
         What a model has accepted before is refused for another reason, unless the refusal names
         it: behind one name there may be several providers.
         """
-        has_schema = request.json_schema is not None
-        is_old = (request.model, has_schema) in self._accepted
-        if is_old and not (_names_usage(refusal) or _names_format(refusal)):
+        is_old = (request.model, request.json_schema is not None) in self._accepted
+        names_it = _names_usage(refusal) or _names_format(refusal)
+        if is_old and not names_it and not refused.may_reword_limit(refusal, request):
             return None
-        return refused.simpler(refusal, has_schema=has_schema)
+        return refused.simpler(refusal, request)
 
     def accept(self, request: ModelRequest, dialect: Dialect) -> None:
         """Keep what has been accepted."""

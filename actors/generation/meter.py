@@ -7,13 +7,12 @@ is cancelled, the process dies) the next `usage` is an estimate.
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
 from actors import events as ev
-from actors.generation.budget import Budget, prompt_tokens_of
+from actors.generation.budget import Budget, answer_bound, prompt_tokens_of
 from actors.generation.model import (
     Model,
     ModelEvent,
@@ -53,8 +52,8 @@ class Meter:
         self._received_chars, self._usage, self._is_broken_off = 0, None, False
         self._facts = await self._model.facts(request.model)
         if self._budget.is_capped:  # a call without a bound has no worst case
-            bound = min(self._facts.max_completion_tokens or math.inf, MAX_TOKENS[request.purpose])
-            request = replace(request, max_tokens=int(bound))
+            bound = answer_bound(request, self._facts, MAX_TOKENS[request.purpose])
+            request = replace(request, max_tokens=bound)
             await self._budget.allow(request, self._facts, run)
         return request, ev.ModelCall(
             purpose=request.purpose,

@@ -83,6 +83,7 @@ class OpenRouterModel:
 
     async def close(self) -> None:
         """Close the connections, those in use included."""
+        await self._catalog.close()
         await self._transport.close()
 
     async def _open(self, request: ModelRequest) -> Exchange:

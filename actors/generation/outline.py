@@ -9,6 +9,7 @@ import re
 
 MAX_OUTLINE_LINES = 60
 MAX_OUTLINE_LINE_CHARS = 160
+MAX_READ_LINE_CHARS = 1_000  # what is longer was not written by hand, and no rule reads it whole
 HEAD_LINES = 8  # of a file without rules
 
 _SCRIPT = re.compile(
@@ -16,7 +17,7 @@ _SCRIPT = re.compile(
     r"(?:interface|type|enum|namespace)\s+\w|(?:const|let|var)\s+[\w{\[]|"
     r"\w+\.(?:get|post|put|patch|delete|use|route|all)\(|"
     r"\s{1,4}(?:(?:static|async|get|set|public|private|protected|readonly)\s+)*"
-    r"(?!(?:if|for|while|switch|catch|return|function)\b)[#\w]+\([^;]*\)[^;]*\{\s*$"
+    r"(?!(?:if|for|while|switch|catch|return|function)\b)[#\w]+\([^;)]*\)[^;]*\{\s*$"
 )
 _PYTHON = re.compile(
     r"(?:from|import|class|def|async def|@)\b|@\w|[A-Z][A-Z0-9_]+\b|\s{4}(?:async )?def\b"
@@ -62,7 +63,11 @@ def outline(path: str, text: str) -> str:
     """Return the lines that say what is in the file, each cut to its head; maybe none."""
     lines = text.splitlines()
     rule = _RULES.get(path.rpartition(".")[2].lower())
-    found = lines[:HEAD_LINES] if rule is None else [line for line in lines if rule.match(line)]
+    found = (
+        lines[:HEAD_LINES]
+        if rule is None
+        else [line for line in lines if rule.match(line[:MAX_READ_LINE_CHARS])]
+    )
     shown = [_head(line) for line in found[:MAX_OUTLINE_LINES]]
     if len(found) > MAX_OUTLINE_LINES:
         shown.append(f"... and {len(found) - MAX_OUTLINE_LINES} more")
@@ -72,7 +77,8 @@ def outline(path: str, text: str) -> str:
 def exported_names(text: str) -> frozenset[str]:
     """Return the names that a script or a Python module offers to others."""
     names = {name for match in _EXPORTED.finditer(text) for name in match.groups() if name}
-    for listed in _EXPORT_LIST.finditer(text):
+    # Behind the last brace no list ends; each that begins there would be searched to the end.
+    for listed in _EXPORT_LIST.finditer(text, 0, text.rfind("}") + 1):
         items = [_EXPORT_ITEM.match(" ".join(item.split())) for item in listed[1].split(",")]
         names |= {item[1] for item in items if item is not None}
     return frozenset(names)

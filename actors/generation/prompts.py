@@ -33,7 +33,7 @@ from actors.generation.instructions import (
 from actors.generation.model import ChatMessage, ModelRequest
 from actors.generation.plan import MAX_FILES_PER_PHASE, PLAN_SCHEMA, SCHEMA_NAME, plan_data
 from actors.generation.seam import UnfinishedFile
-from actors.generation.tokens import CHARS_PER_TOKEN, estimated_tokens
+from actors.generation.tokens import CHARS_PER_TOKEN, ESTIMATE_MARGIN, estimated_tokens
 
 __all__ = [
     "MARKER",
@@ -168,7 +168,9 @@ def implement_request(context: PromptContext) -> ModelRequest:
 
 
 def _prompt_tokens(context: PromptContext) -> int:
-    return context.context_tokens - min(context.context_tokens // 4, MAX_ANSWER_TOKENS)
+    """Return how many a prompt may have by estimate, so that the answer's share stays free."""
+    answer_tokens = min(context.context_tokens // 4, MAX_ANSWER_TOKENS)
+    return int((context.context_tokens - answer_tokens) / ESTIMATE_MARGIN)
 
 
 def _left_beside(context: PromptContext, *texts: str, more_tokens: int = 0) -> int:

@@ -16,6 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from actors.errors import ModelError, ModelRateLimited
+from actors.generation.budget import answer_bound
 from actors.generation.model import (
     Model,
     ModelEvent,
@@ -115,8 +116,8 @@ class RetryingModel:
         asked = dataclasses.replace(request, model=model)
         if model == request.model or request.max_tokens is None:
             return asked
-        limit = (await self.facts(model)).max_completion_tokens or request.max_tokens
-        return dataclasses.replace(asked, max_tokens=min(limit, request.max_tokens))
+        bound = answer_bound(request, await self.facts(model), request.max_tokens)
+        return dataclasses.replace(asked, max_tokens=bound)
 
     async def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model."""

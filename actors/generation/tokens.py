@@ -8,6 +8,7 @@ safe side of all of them but the last: whoever needs a bound adds a margin.
 from __future__ import annotations
 
 CHARS_PER_TOKEN = 3.5
+ESTIMATE_MARGIN = 1.2  # times its estimate a prompt may be, where it is to fit into a context
 
 
 def estimated_tokens(*texts: str) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from actors import messages as m
 from actors.database import connect
+from actors.generation.tokens import estimated_tokens
 from actors.reader import Reader
 from actors.store import Store
 from tests.support.agent import SITE, World
@@ -56,6 +57,18 @@ async def test_a_run_below_its_caps_is_as_any_other(world: World) -> None:
     await world.sink.expect("generation_complete")
     assert [r.body["max_tokens"] for r in world.model.requests] == [8_000, 32_000]
     assert await reserved(world) == []
+
+
+async def test_prompt_and_bound_are_no_more_than_the_context_of_the_model(world: World) -> None:
+    cap(world, max_cost_usd=1.0)
+    world.model.models = [{"id": MODEL, "context_length": 12_000}]
+    world.model.add_phase("Base", SITE, last=True)
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    for request in world.model.requests:
+        prompt_tokens = estimated_tokens(*(told["content"] for told in request.body["messages"]))
+        assert 3_000 <= request.body["max_tokens"] < 12_000 - prompt_tokens
 
 
 @pytest.mark.parametrize("name", ["max_cost_usd", "max_daily_cost_usd"])

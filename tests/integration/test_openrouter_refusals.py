@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import aiohttp
 import pytest
 
 from actors import errors
-from tests.support.model_client import Make, ask, ask_in_vain, failure, implement, text_of
+from tests.support.model_client import PLAN, Make, ask, ask_in_vain, failure, implement, text_of
 from tests.support.openrouter import DEFAULT_PHASE, TEST_KEY, Answer, ScriptedOpenRouter
 
 # --- simpler requests ----------------------------------------------------------------------------
@@ -41,6 +43,24 @@ async def test_a_plain_server_is_asked_more_simply_and_that_is_remembered(
     for plan in plans[refused:]:
         assert plan.body.get("response_format") == format_
         assert ("stream_options" in plan.body) is asks_usage
+
+
+async def test_a_reasoning_model_is_bound_in_its_own_words_from_then_on(
+    openrouter: ScriptedOpenRouter, make: Make
+) -> None:
+    said = "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    openrouter.answer_next(Answer(status=400, message=said))
+    model = make()
+
+    for _ in range(2):
+        assert text_of(await ask(model, replace(PLAN, max_tokens=321)))
+
+    words = [
+        {name: value for name, value in request.body.items() if name.startswith("max_")}
+        for request in openrouter.requests
+    ]
+    assert words == [{"max_tokens": 321}, *[{"max_completion_tokens": 321}] * 2]
+    assert all("response_format" in request.body for request in openrouter.requests)
 
 
 @pytest.mark.parametrize(

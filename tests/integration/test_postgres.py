@@ -594,6 +594,21 @@ async def test_a_database_of_an_earlier_version_is_brought_forward_with_all_that
     await store.close()
 
 
+async def test_each_schema_of_a_database_is_brought_forward_by_itself(
+    empty_database_url: str,
+) -> None:
+    old = (Path(__file__).parent.parent / "data" / "schema_v2.sql").read_text()
+    await apply_schema(empty_database_url)
+    connection = await connect(empty_database_url)
+    await connection.execute("CREATE SCHEMA other; SET search_path TO other")
+    await connection.execute(old)
+
+    await apply_schema(f"{empty_database_url}&search_path=other")
+
+    await connection.execute("INSERT INTO projects (id, status) VALUES ('p', 'paused')")
+    await connection.close()
+
+
 async def test_a_database_of_a_newer_version_is_refused_and_left_alone(
     empty_database_url: str,
 ) -> None:

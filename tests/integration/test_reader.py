@@ -7,6 +7,7 @@ import hashlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -332,3 +333,16 @@ async def test_reading_all_files_ends_when_the_database_stands_still(
     with standing_still(postgres), pytest.raises(StorageUnavailable):
         await asyncio.wait_for(exhaust(contents), 20)
     assert len([path async for path, _ in reader.all_contents(PROJECT)]) == len(files)
+
+
+@pytest.mark.parametrize("zone", ["Etc/GMT-14", "Etc/GMT+12"])  # one of them has another day
+async def test_the_day_is_that_of_utc(
+    reader: Reader, sql: asyncpg.Connection[asyncpg.Record], zone: str
+) -> None:
+    database = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {database} SET timezone = '{zone}'")
+    before = datetime.now(UTC).date()
+
+    today = await reader.today()
+
+    assert today in {before.isoformat(), datetime.now(UTC).date().isoformat()}

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from actors.errors import ModelUnavailable
+from actors.generation import catalog as module
 from actors.generation.catalog import KEPT_SECONDS, RETRY_SECONDS, Catalog, find, parse_list
 from actors.generation.model import ModelFacts
 
@@ -56,6 +57,25 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+async def in_background() -> None:
+    """Wait until a list that is being fetched is there."""
+    if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(tasks)
+
+
+class Gate:
+    """A server that hangs until it is opened."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.is_asked, self.opens = asyncio.Event(), asyncio.Event()
+
+    async def fetch(self) -> bytes:
+        self.is_asked.set()
+        await self.opens.wait()
+        return await self._server.fetch()
 
 
 # --- lists ---------------------------------------------------------------------------------------
@@ -116,6 +136,7 @@ async def test_the_list_is_fetched_once_an_hour() -> None:
     assert server.asked == 1
     clock.now += 1
     await catalog.facts("a/model")
+    await in_background()
     assert server.asked == 2
 
 
@@ -132,6 +153,7 @@ async def test_processes_share_the_list_by_a_file(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     clock.now += 1
     assert await other.facts("a/model") == FACTS
+    await in_background()
     assert server.asked == 2
 
 
@@ -199,6 +221,125 @@ async def test_a_list_that_cannot_be_had_is_not_asked_for_by_every_process(tmp_p
     server.error = None
     catalog = Catalog(BASE, server.fetch, file=tmp_path / "models.json", now=clock)
     assert await catalog.facts("a/model") == FACTS
+
+
+async def test_a_list_that_cannot_be_had_again_stays_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, clock = Server(OPENROUTER), Clock()
+    catalog = Catalog(BASE, server.fetch, now=clock)
+    await catalog.facts("a/model")
+    clock.now += KEPT_SECONDS
+    server.error = ModelUnavailable("It is down.")
+
+    for _ in range(2):
+        assert await catalog.facts("a/model") == FACTS
+        await in_background()
+    assert server.asked == 2
+    assert len(caplog.records) == 1
+
+    clock.now += RETRY_SECONDS
+    server.error, server.body = None, listing({**OPENROUTER, "pricing": {}})
+    assert await catalog.facts("a/model") == FACTS
+    await in_background()
+    assert (await catalog.facts("a/model")).prompt_usd is None
+    assert server.asked == 3
+
+
+@pytest.mark.parametrize("body", [b"<html>", listing()])
+async def test_a_list_that_cannot_be_had_again_stays_known_to_other_processes(
+    tmp_path: Path, body: bytes
+) -> None:
+    server, clock, file = Server(OPENROUTER), Clock(), tmp_path / "models.json"
+    await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model")
+    kept = file.read_bytes()
+    clock.now += KEPT_SECONDS
+    server.body = body
+
+    for _ in range(2):
+        assert await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model") == FACTS
+        await in_background()
+
+    assert server.asked == 3
+    assert file.read_bytes() == kept
+
+
+async def test_what_another_process_has_had_meanwhile_is_taken(tmp_path: Path) -> None:
+    server, clock, file = Server(OPENROUTER), Clock(), tmp_path / "models.json"
+
+    async def fetch() -> bytes:
+        clock.now += 1
+        await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model")
+        raise ModelUnavailable("It is down.")
+
+    assert await Catalog(BASE, fetch, file=file, now=clock).facts("a/model") == FACTS
+    assert await Catalog(BASE, server.fetch, file=file, now=clock).facts("a/model") == FACTS
+    assert server.asked == 1
+
+
+async def test_an_old_list_serves_until_a_new_one_is_there(tmp_path: Path) -> None:
+    server, clock, file = Server(OPENROUTER), Clock(), tmp_path / "models.json"
+    catalog = Catalog(BASE, server.fetch, file=file, now=clock)
+    assert await catalog.facts("a/model") == FACTS
+    clock.now += KEPT_SECONDS
+    server.body = listing({**OPENROUTER, "pricing": {}})
+    gate = Gate(server)
+    other = Catalog(BASE, gate.fetch, file=file, now=clock)
+
+    assert [await other.facts("a/model") for _ in range(3)] == [FACTS] * 3
+    await gate.is_asked.wait()
+    gate.opens.set()
+    await in_background()
+
+    assert (await other.facts("a/model")).prompt_usd is None
+    assert (await catalog.facts("a/model")).prompt_usd is None  # by the file
+    assert server.asked == 2
+
+
+async def test_who_knows_nothing_waits_for_the_list_and_only_for_a_moment_once_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WAIT_AGAIN_SECONDS", 0.0)
+    server, clock = Server(OPENROUTER), Clock()
+    server.error = ModelUnavailable("It is down.")
+    gate = Gate(server)
+    catalog = Catalog(BASE, gate.fetch, now=clock)
+
+    waiting = asyncio.create_task(catalog.facts("a/model"))
+    await gate.is_asked.wait()
+    assert not waiting.done()
+    gate.opens.set()
+    assert await waiting == UNKNOWN
+
+    gate.opens.clear()
+    clock.now += RETRY_SECONDS
+    assert await catalog.facts("a/model") == UNKNOWN
+    server.error = None
+    gate.opens.set()
+    await in_background()
+    assert await catalog.facts("a/model") == FACTS
+
+
+async def test_closing_gives_up_the_list_and_lets_who_waits_go_on() -> None:
+    gate = Gate(Server(OPENROUTER))
+    catalog = Catalog(BASE, gate.fetch)
+    waiting = asyncio.create_task(catalog.facts("a/model"))
+    await gate.is_asked.wait()
+
+    await catalog.close()
+
+    assert await waiting == UNKNOWN
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await catalog.close()
+
+
+async def test_a_defect_in_fetching_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(OPENROUTER)
+    server.error = RuntimeError("a defect")
+
+    assert await Catalog(BASE, server.fetch).facts("a/model") == UNKNOWN
+
+    assert "RuntimeError: a defect" in caplog.text
 
 
 async def test_settings_say_more_than_the_server() -> None:

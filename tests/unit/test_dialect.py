@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +31,11 @@ MESSAGES = [{"role": "system", "content": "Plan."}, {"role": "user", "content": 
 SCHEMA = Dialect()
 OBJECT = Dialect(Format.JSON_OBJECT)
 PROMPT = Dialect(Format.PROMPT_ONLY)
+LIMIT = Dialect(limit="max_completion_tokens")
+REASONS = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+    "'max_completion_tokens' instead."
+)
 SILENT = Dialect(Format.PROMPT_ONLY, asks_usage=False)
 
 
@@ -76,6 +82,12 @@ def test_files_are_asked_for_without_a_format() -> None:
     }
 
 
+def test_a_bound_is_worded_as_reasoning_models_want_it() -> None:
+    body = Dialect(limit="max_completion_tokens").body(FILES)
+    assert body["max_completion_tokens"] == 99
+    assert "max_tokens" not in body
+
+
 def ladder(request: ModelRequest, refusal: str) -> list[Dialect]:
     """All that is tried where everything is refused with these words."""
     dialects = Dialects()
@@ -100,6 +112,8 @@ def ladder(request: ModelRequest, refusal: str) -> list[Dialect]:
         ),
         (FILES, "bad request", [SCHEMA, Dialect(asks_usage=False)]),
         (FILES, "response_format", [SCHEMA, Dialect(asks_usage=False)]),
+        (FILES, REASONS, [SCHEMA, LIMIT, replace(LIMIT, asks_usage=False)]),
+        (PLAN, REASONS, [SCHEMA, OBJECT, PROMPT, SILENT]),  # it has no bound
     ],
 )
 def test_a_refused_request_becomes_simpler_until_nothing_is_left(
@@ -123,6 +137,11 @@ def test_what_was_accepted_before_is_refused_for_another_reason() -> None:
     assert dialects.next(PLAN, SCHEMA, "the prompt is too long") is None
     assert dialects.next(PLAN, SCHEMA, "json_schema is not supported") == OBJECT
     assert dialects.next(FILES, SCHEMA, "bad request") == Dialect(asks_usage=False)
+    bound = replace(PLAN, max_tokens=99)
+    assert dialects.next(bound, SCHEMA, REASONS) == LIMIT
+    dialects.accept(bound, LIMIT)
+    assert dialects.first("a/model") == LIMIT
+    assert dialects.next(bound, LIMIT, "max_completion_tokens is too large") is None
 
 
 def test_files_that_were_accepted_say_nothing_of_formats() -> None:

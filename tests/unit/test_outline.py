@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from actors.generation.outline import (
     MAX_OUTLINE_LINE_CHARS,
     MAX_OUTLINE_LINES,
+    MAX_READ_LINE_CHARS,
     exported_names,
     outline,
 )
@@ -58,6 +61,28 @@ def test_an_outline_is_cut_in_both_directions() -> None:
     assert len(lines) == MAX_OUTLINE_LINES + 1
     assert lines[0] == text[:MAX_OUTLINE_LINE_CHARS] + " ..."
     assert lines[-1] == "... and 5 more"
+
+
+def test_of_a_long_line_the_beginning_is_looked_at() -> None:
+    far = f"<p {' ' * MAX_READ_LINE_CHARS} id='far'>"
+    assert outline("a.html", f"{far}\n<p {' ' * 100} id='near'>\n").startswith("<p ")
+    assert outline("a.html", far) == ""
+
+
+@pytest.mark.parametrize("path", sorted(CASES))
+@pytest.mark.parametrize(
+    "piece", ["){", "  f(", "{ ", "id ", "export ", "a\n", "export {\n", "module.exports = {\n"]
+)
+def test_a_megabyte_of_any_of_these_comes_through(path: str, piece: str) -> None:
+    text = f"  f({piece * (2**20 // len(piece))}"
+    assert len(outline(path, text)) <= (MAX_OUTLINE_LINE_CHARS + 5) * (MAX_OUTLINE_LINES + 1)
+    assert exported_names(text) == set()
+
+
+@given(st.text(alphabet=" f(){};", max_size=30))
+def test_a_method_is_a_name_with_brackets_and_an_opening_brace_at_the_end(rest: str) -> None:
+    is_method = re.match(r"[^;]*\)[^;]*\{\s*$", rest) is not None
+    assert bool(outline("a.js", f"  f({rest}")) == is_method
 
 
 def test_the_names_that_a_file_offers_are_found() -> None:

@@ -27,7 +27,7 @@ from actors.generation.prompts import (
 )
 from actors.generation.scof import FileClosed, InstallCommand, ParserWarning, ScofParser
 from actors.generation.seam import UnfinishedFile, continuable
-from actors.generation.tokens import estimated_tokens
+from actors.generation.tokens import ESTIMATE_MARGIN, estimated_tokens
 
 
 def plan(*paths: str, name: str = "Foundation") -> PhasePlan:
@@ -297,7 +297,7 @@ def test_of_a_long_unfinished_text_the_end_is_shown(
     text = user(continuing(unfinished(long), **changes))
     shown = text.partition("<unfinished_text>\n")[2].partition("</unfinished_text>")[0]
 
-    assert (7_000 < len(shown) < 8_000) if changes else (380 < len(shown) <= 400)
+    assert (6_000 < len(shown) < 7_000) if changes else (380 < len(shown) <= 400)
     assert long.endswith(f"\n{shown}")
     hidden = long.count("\n") - shown.count("\n")
     assert f"<unfinished_text> shows it, its first {hidden} lines left out." in text
@@ -478,7 +478,8 @@ def test_every_prompt_leaves_a_quarter_of_the_context_to_the_answer(
         plan=plan("new.js"),
     )
     for request in (plan_request(known), implement_request(known)):
-        assert estimated_tokens(system(request), user(request)) <= tokens * 0.75 + 300
+        prompt_tokens = estimated_tokens(system(request), user(request))
+        assert prompt_tokens * ESTIMATE_MARGIN <= tokens * 0.75 + 300
 
 
 def test_a_prompt_without_sections_reads_as_a_first_phase() -> None:

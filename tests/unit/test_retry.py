@@ -64,6 +64,8 @@ class ScriptedModel:
             self.open_calls -= 1
 
     async def facts(self, model: str) -> ModelFacts:
+        if model == "small":
+            return ModelFacts(context_tokens=2_500)
         return ModelFacts(max_completion_tokens=len(model) if model != "unknown" else None)
 
     async def close(self) -> None:
@@ -222,6 +224,17 @@ async def test_a_fallback_is_not_asked_for_more_than_it_can_write(
             pass
 
     assert [request.max_tokens for request in model.requests] == expected
+
+
+async def test_a_fallback_is_not_asked_for_more_than_its_context_takes() -> None:
+    model = ScriptedModel([errors.ModelRateLimited(retry_after_seconds=3600.0)], [TEXT, END])
+    message = ChatMessage(role="user", content="x" * 3_500)
+    request = dataclasses.replace(REQUEST, messages=(message,), max_tokens=8_000)
+
+    retrying = RetryingModel(model, fallbacks=["small"], sleep=Clock().sleep)
+    assert [event async for event in retrying.stream(request)][1:] == [TEXT, END]
+
+    assert [request.max_tokens for request in model.requests] == [8_000, 1_300]
 
 
 @pytest.mark.parametrize(
