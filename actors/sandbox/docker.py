@@ -150,9 +150,9 @@ class DockerSandbox:
         Cancelling kills it; once it has answered it goes on without us.
         """
         with engine_errors():
-            await self._end_dev_server(
-                await self._container.get()
-            )  # first: it may hold all there is
+            container = await self._container.get()
+            _url(container)  # it must run: ending what ran in it would start it
+            await self._end_dev_server(container)  # first: it may hold all processes there can be
             container = await self._container.get()
             command = dev_command(await _survey(container))
             url = _url(container)
