@@ -43,7 +43,10 @@ async def test_every_byte_of_a_short_run_is_checked_and_its_figures_are_written(
     document = orjson.loads(file.read_bytes())
     figures = {(f["figure"], f["unit"]): f for f in document["figures"]}
     assert {f["case"].split()[0] for f in document["figures"]} == {case}
-    assert all(len(figure["values"]) == 1 and figure["min"] > 0 for figure in figures.values())
+    for (name, _), figure in figures.items():
+        assert len(figure["values"]) == 1
+        # Processor time is counted in ticks of 10 ms: a short run may take none of PostgreSQL's.
+        assert figure["min"] > 0 or name.startswith("CPU"), figure
     assert document["machine"]["cores"] >= 1
     if case == "stream":
         lines = figures["lines checked", "lines"]
