@@ -50,6 +50,9 @@ class Meter:
         Raises BudgetExceeded and PriceUnknown, having reserved nothing.
         """
         self._received_chars, self._usage, self._is_broken_off = 0, None, False
+        return await self._announce(request, run)
+
+    async def _announce(self, request: ModelRequest, run: Run) -> tuple[ModelRequest, ev.ModelCall]:
         self._facts = await self._model.facts(request.model)
         if self._budget.is_capped:  # a call without a bound has no worst case
             bound = answer_bound(request, self._facts, MAX_TOKENS[request.purpose])
@@ -70,7 +73,7 @@ class Meter:
 
         Raises BudgetExceeded and PriceUnknown.
         """
-        _, call = await self.announce(replace(request, model=retry.model), run)
+        _, call = await self._announce(replace(request, model=retry.model), run)
         return retry_event(retry), call
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:

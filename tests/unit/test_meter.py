@@ -13,6 +13,7 @@ from actors.generation.model import (
     ModelFacts,
     ModelFinished,
     ModelRequest,
+    ModelRetry,
     ModelText,
 )
 from actors.state import Command, Run
@@ -28,11 +29,14 @@ REQUEST = ModelRequest(
 
 class Model:
     is_demo = False
+    retry: ModelRetry | None = None
 
     async def facts(self, model: str) -> ModelFacts:
         return ModelFacts(prompt_usd=0.5, completion_usd=1.0)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        if self.retry is not None:
+            yield self.retry
         yield ModelText(text="x" * 70)
         yield ModelFinished(reason="stop")
 
@@ -60,3 +64,18 @@ async def test_a_call_that_was_announced_and_never_made_is_not_taken_for_the_one
     assert usage.estimated
     _, call = await meter.announce(REQUEST, run())
     assert meter.unsettled(run(call)) == []
+
+
+async def test_a_call_that_was_made_again_and_then_broken_off_is_accounted_for() -> None:
+    model = Model()
+    model.retry = ModelRetry(attempt=2, wait_seconds=0.0, reason="busy", model="m")
+    meter = Meter(model, Budget(run_usd=0.0, day_usd=0.0, reserve=refuse))
+    request, _ = await meter.announce(REQUEST, run())
+    stream = meter.stream(request)
+    retry = await anext(stream)
+    assert isinstance(retry, ModelRetry)
+    _, call = await meter.announce_again(request, retry, run())
+    assert isinstance(await anext(stream), ModelText)
+    await stream.aclose()
+    (usage,) = meter.unsettled(run(call))
+    assert (usage.prompt_tokens, usage.completion_tokens) == (10, 20)
