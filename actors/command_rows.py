@@ -13,7 +13,7 @@ from actors.records import payload_record, stored_text, to_column
 from actors.state import Command
 from actors.statement import Statement
 
-_ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
+ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ def add_commands(statement: Statement, entries: Sequence[JournalEntry]) -> None:
                     rows[event.id].status = "dropped"
                 else:
                     dropped.append(event.id)
-            case _ if isinstance(event, _ENDS_RUN):
+            case _ if isinstance(event, ENDS_RUN):
                 is_run_ended = True
                 for row in rows.values():
                     row.status = "done" if row.status == "running" else row.status

@@ -17,7 +17,7 @@ from typing import Any
 
 from actors import events as ev
 from actors.codec import JournalEntry
-from actors.command_rows import add_answers, add_commands
+from actors.command_rows import ENDS_RUN, add_answers, add_commands
 from actors.records import (
     phase_record,
     problem_record,
@@ -76,9 +76,8 @@ _CHANGES_PHASES = (
     ev.PhaseFailed,
     ev.PhaseCut,
 )
-_ENDS_RUN = (ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised)
-_CLOSES_ANY_FILE = (ev.RunResumed, *_ENDS_RUN)
-_TRIMS_JOURNAL = (*_ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
+_CLOSES_ANY_FILE = (ev.RunResumed, *ENDS_RUN)
+_TRIMS_JOURNAL = (*ENDS_RUN, ev.Hibernated)  # an app may be opened often without any run
 _CHANGES_PROJECT = (
     ev.StateChange,
     ev.CommandQueued,
@@ -86,10 +85,10 @@ _CHANGES_PROJECT = (
     ev.RunStarted,
     ev.RunPaused,
     ev.RunResumed,
-    *_ENDS_RUN,
+    *ENDS_RUN,
 )
 #: A reservation belongs to the model call under way: after these there is none.
-_RELEASES = (ev.Usage, ev.RunPaused, ev.RunResumed, *_ENDS_RUN)
+_RELEASES = (ev.Usage, ev.RunPaused, ev.RunResumed, *ENDS_RUN)
 
 
 def batch(
