@@ -8,7 +8,6 @@ which is not safe from other threads, so logging is set up afresh.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -34,7 +33,6 @@ from actors.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 Handler = Callable[[Any, Any, Any], None]
 H = TypeVar("H", bound=Handler)
 
@@ -93,37 +91,10 @@ class BaseActor(Actor):  # type: ignore[misc]  # thespian has no types
         log.error("%s could not handle a %s", sender, type(message.poisonMessage).__name__)
 
 
-class Lineage:
-    """Has the kernel end every process when the one that forked it ends, from its birth on.
-
-    For this process, whose parent is alive, and for all that descend from it: what is forked
-    inherits the hooks. A child that were told by a message would stay where its parent ended
-    before that.
-    """
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None)
-        self._parent_pid = os.getppid()
-
-    def begin(self) -> None:
-        """Tie this process to its parent, and every process forked from now on to its own."""
-        os.register_at_fork(before=self._before_fork, after_in_child=self._tie)
-        self._tie()
-
-    def _before_fork(self) -> None:
-        self._parent_pid = os.getpid()
-
-    def _tie(self) -> None:
-        self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # fails for a wrong signal only
-        if os.getppid() != self._parent_pid:  # it ended before the call
-            os._exit(1)
-
-
 __all__ = [
     "ActorExitRequest",
     "BaseActor",
     "ChildActorExited",
-    "Lineage",
     "WakeupMessage",
     "WatchMessage",
     "handles",

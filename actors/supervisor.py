@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import time
 from dataclasses import dataclass, field
@@ -21,20 +20,18 @@ from actors.actor import (
     ActorExitRequest,
     BaseActor,
     ChildActorExited,
-    Lineage,
     WakeupMessage,
     WatchMessage,
     handles,
 )
 from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
+from actors.lineage import LOOK_SECONDS, ORPHANED_SECONDS, Lineage, has_ended
 from actors.nursery import MAX_CHILDREN, Nursery
 from actors.roster import Roster, addressed, key
 from actors.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-ORPHANED_SECONDS = 6.0  # to save everything once the service around the actors is gone
-LOOK_SECONDS = 1.0  # how often a supervisor that has ended looks whether its guard is there
 TICK_SECONDS = 0.25  # how often idle actors and missing spares are looked for, at least
 
 
@@ -236,7 +233,7 @@ class Supervisor(BaseActor):
         It waits for ever for an actor that was just being born, or that stands still. What there
         was to save is saved, and all processes are in one group: that of the admin's session.
         """
-        if select.select([self._guard_fd], [], [], 0)[0]:
+        if has_ended(self._guard_fd):
             os.killpg(os.getpgrp(), signal.SIGKILL)
 
     def _look_after_nurseries(self) -> None:

@@ -9,7 +9,8 @@ those pages. It writes one line of JSON to READY_FD when the supervisor is ready
   gateway starts a fresh system;
 - when the gateway ends, the supervisor saves everything, and what is left after the deadline is
   killed;
-- when the guard itself is killed, the supervisor sees it, saves everything and ends the rest.
+- when the guard itself is killed, the supervisor sees it, saves everything and ends the rest;
+  where there is no supervisor yet, the rest ends by itself (`actors/lineage.py`).
 
 Exit status: 0 after an orderly stop, 1 after a crash, 2 when it could not start.
 """
@@ -33,10 +34,11 @@ from typing import Any
 import orjson
 
 from actors import wire
+from actors.lineage import ORPHANED_SECONDS, watch_guard_from_birth
 from actors.messages import ConfigureSupervisor, SupervisorReady
 from actors.service_log import configure_logging
 from actors.settings import Settings
-from actors.supervisor import ORPHANED_SECONDS, Supervisor
+from actors.supervisor import Supervisor
 
 from thespian.actors import ActorSystem  # isort: skip  # after wire, which sets its address
 
@@ -61,6 +63,7 @@ def main(lifeline_fd: int, ready_fd: int) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(END_SIGNAL, lambda *_: sys.exit(1))
     verdict_reader, verdict_writer = os.pipe2(os.O_NONBLOCK)
+    watch_guard_from_birth()
     gc.collect()
     gc.freeze()  # the forked children then do not copy these pages when they collect
     try:

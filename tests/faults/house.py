@@ -114,10 +114,12 @@ class House:
     async def end(self) -> None:
         """Leave nothing behind, whatever happened."""
         self.place.close()
-        for process in self.census.all():
-            with contextlib.suppress(psutil.Error):
-                process.resume()
-                process.kill()
+        while processes := self.census.all():  # again: some may just be giving birth
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.resume()
+                    process.kill()
+            await asyncio.sleep(POLL_SECONDS)
         for service in self._services:
             with contextlib.suppress(TimeoutError, AssertionError, AttributeError):
                 await service.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -43,29 +44,42 @@ def test_the_rounds_kill_and_stop_everything_there_is() -> None:
     assert {(fault.kind, fault.way) for fault in faults} == DECK.keys()
 
 
-async def test_an_interrupted_run_ends_everything_that_it_started() -> None:
+@pytest.mark.parametrize("born", [1, 3, 5])
+async def test_an_interrupted_run_ends_everything_that_it_started(
+    born: int, tmp_path: Path
+) -> None:
+    """Interrupted as soon as the actor system has so many processes, most of them being born."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.faults", "--seed", "1", "--count", "20"),
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     async with asyncio.timeout(WAIT_SECONDS):
         line = await process.stdout.readline()
-        started = await asyncio.to_thread(_service_below, process.pid)
+        await asyncio.to_thread(_wait_for_actors, born, tmp_path)
         process.send_signal(signal.SIGINT)
         _, errors = await process.communicate()
     assert line == b"20 faults, seed 1\n"
     assert process.returncode == 130, errors.decode()
-    assert not [process for process in started if is_alive(process)]
+    assert not _services_in(tmp_path)
 
 
-def _service_below(pid: int) -> list[psutil.Process]:
-    """Wait until a service with actors runs; return its processes."""
-    while True:
-        below = psutil.Process(pid).children(recursive=True)
-        if sum(_is_of_actor_system(process) for process in below) > 3:
-            return below
+def _wait_for_actors(count: int, directory: Path) -> None:
+    while sum(_is_of_actor_system(process) for process in _services_in(directory)) < count:
+        pass
+
+
+def _services_in(directory: Path) -> list[psutil.Process]:
+    """Return the living processes of all services with their state below a directory."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it ended as it was looked at
+            state_dir = process.environ().get("CODEGEN_STATE_DIR", "")
+            if state_dir.startswith(f"{directory}/") and is_alive(process):
+                found.append(process)
+    return found
 
 
 def _is_of_actor_system(process: psutil.Process) -> bool:

@@ -1,19 +1,28 @@
-"""Every process that is forked below a supervisor ends with the one that forked it."""
+"""No process of an actor system outlives the one that it depends on, from its birth on."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.faults.census import Census, in_words
+
 WAIT_SECONDS = 20.0
+ORPHANED_SECONDS = 10.0  # the contract's: after any kill nothing is left for longer
+POLL_SECONDS = 0.0005  # a birth takes a few milliseconds
 #: A family of three, none of whom is ever told anything; each says its number.
 FAMILY = """
 import os, signal
-from actors.actor import Lineage
+from actors.lineage import Lineage
 
 Lineage().begin()
 for _ in range(2):
@@ -47,3 +56,36 @@ def test_the_end_of_a_process_is_that_of_all_below_it(
     for process in family[killed + 1 :]:
         process.wait(WAIT_SECONDS)
     assert all(process.is_running() for process in family[:killed])
+
+
+@pytest.mark.parametrize("born", [2, 3, 4])
+def test_a_guard_that_is_killed_while_it_starts_leaves_nobody(born: int, tmp_path: Path) -> None:
+    """Killed as soon as it has so many descendants: the admin, the logger, the supervisor, ..."""
+    census = Census(tmp_path)
+    (tmp_path / "logs").mkdir()
+    lifeline_reader, lifeline = os.pipe()
+    ready, ready_writer = os.pipe()
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "actors.system", str(lifeline_reader), str(ready_writer)],
+        env={**os.environ, "CODEGEN_STATE_DIR": str(tmp_path), "CODEGEN_SANDBOX": "static"},
+        pass_fds=(lifeline_reader, ready_writer),
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while len(psutil.Process(guard.pid).children(recursive=True)) < born:
+            assert time.monotonic() < deadline, "the guard forks nobody"
+            time.sleep(POLL_SECONDS)
+        guard.send_signal(signal.SIGKILL)
+        guard.wait()
+        deadline = time.monotonic() + ORPHANED_SECONDS
+        while (left := census.all()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not left, [in_words(process) for process in left]
+    finally:
+        guard.kill()
+        for process in census.all():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        for descriptor in (lifeline_reader, lifeline, ready, ready_writer):
+            os.close(descriptor)
