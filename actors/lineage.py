@@ -17,11 +17,8 @@ import select
 import signal
 import time
 
-from actors import wire  # noqa: F401  # sets the loopback address before thespian is imported
-
-from thespian.system import multiprocCommon  # isort: skip
-
 ORPHANED_SECONDS = 6.0  # to save everything once the service around the actors is gone
+LOOK_SIGNAL = signal.SIGALRM
 LOOK_SECONDS = 1.0  # how often a process that may be left over looks for the guard
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -74,8 +71,7 @@ def watch_guard_from_birth() -> None:
                 os._exit(1)
 
     def begin() -> None:
-        signal.signal(signal.SIGALRM, look)
+        signal.signal(LOOK_SIGNAL, look)
         signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
 
-    multiprocCommon.uncatchable_signals.append(signal.SIGALRM)  # else its actors take it over
     os.register_at_fork(after_in_child=begin)

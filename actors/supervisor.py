@@ -25,7 +25,7 @@ from actors.actor import (
     handles,
 )
 from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
-from actors.lineage import LOOK_SECONDS, ORPHANED_SECONDS, Lineage, has_ended
+from actors.lineage import LOOK_SECONDS, LOOK_SIGNAL, ORPHANED_SECONDS, Lineage, has_ended
 from actors.nursery import MAX_CHILDREN, Nursery
 from actors.roster import Roster, addressed, key
 from actors.watchdog import Watchdog
@@ -220,7 +220,7 @@ class Supervisor(BaseActor):
             )
             self.send(shutdown.reply_to, complete)
         self._has_ended = True
-        signal.signal(signal.SIGALRM, lambda *_: self._end_unguarded())
+        signal.signal(LOOK_SIGNAL, lambda *_: self._end_unguarded())
         signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
         os.write(self._verdict_fd, b"\0")
         for nursery in self._nurseries.values():

@@ -34,13 +34,14 @@ from typing import Any
 import orjson
 
 from actors import wire
-from actors.lineage import ORPHANED_SECONDS, watch_guard_from_birth
+from actors.lineage import LOOK_SIGNAL, ORPHANED_SECONDS, watch_guard_from_birth
 from actors.messages import ConfigureSupervisor, SupervisorReady
 from actors.service_log import configure_logging
 from actors.settings import Settings
 from actors.supervisor import Supervisor
 
 from thespian.actors import ActorSystem  # isort: skip  # after wire, which sets its address
+from thespian.system.multiprocCommon import uncatchable_signals  # isort: skip
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def main(lifeline_fd: int, ready_fd: int) -> int:
     signal.signal(END_SIGNAL, lambda *_: sys.exit(1))
     verdict_reader, verdict_writer = os.pipe2(os.O_NONBLOCK)
     watch_guard_from_birth()
+    uncatchable_signals.append(LOOK_SIGNAL)  # Thespian's actors would take it over
     gc.collect()
     gc.freeze()  # the forked children then do not copy these pages when they collect
     try:

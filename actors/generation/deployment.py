@@ -2,18 +2,24 @@
 
 Lives as long as the project's actor and is used by one run, or one opening of the preview, at a
 time. A run begins with the sandbox being started in the background, so that this overlaps with the
-first plan.
+first plan. What the sandbox holds is noted in it (`inventory.py`) for the actor's next life.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 
 from actors.errors import BuildFailed, InstallFailed, SandboxError, ServerFailed
+from actors.generation.inventory import (
+    Inventory,
+    content_digest,
+    file_digests,
+    manifest_digest,
+)
 from actors.generation.package_json import check_script
 from actors.paths import clashing_path
 from actors.sandbox.base import Sandbox, StartedSandbox
@@ -21,16 +27,6 @@ from actors.sandbox.base import Sandbox, StartedSandbox
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # an engine answers within milliseconds
-
-#: Files that decide what `install_dependencies` does.
-MANIFESTS = (
-    "package.json",
-    "package-lock.json",
-    "pnpm-lock.yaml",
-    "yarn.lock",
-    "bun.lock",
-    ".npmrc",
-)
 
 
 class Deployment:
@@ -42,10 +38,7 @@ class Deployment:
         self._preview_url = preview_url
         self._sandbox: Sandbox | None = None
         self._starting: asyncio.Task[StartedSandbox] | None = None
-        self._written: dict[str, str] = {}
-        self._deleted: set[str] = set()
-        self._installed: str | None = None
-        self._checked: Mapping[str, str] = {}
+        self._held: Inventory | None = None  # None: nobody knows
         self._url: str | None = None
 
     @property
@@ -67,7 +60,12 @@ class Deployment:
         if self._starting is not None and self._starting.done() and not _succeeded(self._starting):
             self._forget()
         if self._starting is None:
-            self._starting = asyncio.create_task(self._open().start(), name="sandbox-start")
+            self._starting = asyncio.create_task(self._start(), name="sandbox-start")
+
+    async def _start(self) -> StartedSandbox:
+        started = await self._open().start()
+        self._held = Inventory.parse(started.note)
+        return started
 
     async def ready(self) -> StartedSandbox:
         """Wait until the sandbox runs; a failed start is tried afresh the next time."""
@@ -78,8 +76,8 @@ class Deployment:
     async def write(self, files: Mapping[str, str], deleted: Collection[str] = ()) -> None:
         """Write what the sandbox does not have yet, and delete what the project has no more.
 
-        `deleted` are the paths that any phase has deleted: a sandbox of an earlier life may still
-        have them. One that has vanished is made anew, once.
+        `deleted` are the paths that any phase has deleted: a sandbox of which nobody knows what it
+        holds may still have them. One that has vanished is made anew, once.
         """
         try:
             await self._write_changed(files, deleted)
@@ -89,34 +87,47 @@ class Deployment:
             await self._write_changed(files, deleted)
 
     async def _write_changed(self, files: Mapping[str, str], deleted: Collection[str]) -> None:
-        stale = set(deleted) - self._deleted
-        stale = {path for path in stale if not clashing_path(path, files)}  # a directory by now
-        gone = sorted((self._written.keys() | stale) - files.keys())
-        changed = {path: text for path, text in files.items() if self._written.get(path) != text}
+        digests = file_digests(files)
+        held, self._held = self._held, None  # until all is there: a cancelled write may go on
+        if held is None:
+            held = Inventory(files={})
+            stale = {path for path in deleted if not clashing_path(path, files)}
+        else:
+            stale = set(held.files)
+        gone = sorted(stale - files.keys())
+        changed = {path: files[path] for path in files if held.files.get(path) != digests[path]}
+        held = replace(held, files=digests)
         with self._losing():
             if gone:
                 await self._open().delete_files(gone)
-            if changed:
-                await self._open().write_files(changed)
-        self._written = dict(files)
-        self._deleted |= set(gone)
-        self._deleted -= files.keys()
+            if gone or changed:
+                await self._open().write_files(changed, note=held.dump())
+        self._held = held
+
+    async def _note(self, held: Inventory) -> None:
+        await self._open().write_files({}, note=held.dump())
+        self._held = held
+
+    @property
+    def _known(self) -> Inventory:
+        assert self._held is not None, "the files are written first"
+        return self._held
 
     def needs_install(self, files: Mapping[str, str]) -> bool:
-        return self._installed != manifest_digest(files)
+        return self._known.installed != manifest_digest(files)
 
     async def install(self, files: Mapping[str, str]) -> None:
         """Install the dependencies; a failed or cancelled install is repeated the next time."""
-        self._installed = None
+        held = self._held = replace(self._known, installed=None)
         with self._losing():
             await self._open().install_dependencies()
-        self._installed = manifest_digest(files)
+            await self._note(replace(held, installed=manifest_digest(files)))
         self._url = None
 
     def needs_check(self, files: Mapping[str, str]) -> bool:
         """Say whether there is a script to check these files with, and they have not passed it."""
         has_script = self.runs_commands and check_script(files) is not None
-        return has_script and self._checked != files
+        return has_script and self._known.checked != content_digest(files)
 
     async def check(self, files: Mapping[str, str]) -> None:
         """Run the script that checks the files; it is repeated until the same files pass it.
@@ -128,7 +139,7 @@ class Deployment:
         self._url = None
         with self._losing():
             await self._open().run_check(script)
-        self._checked = dict(files)
+            await self._note(replace(self._known, checked=content_digest(files)))
 
     @property
     def url(self) -> str | None:
@@ -204,21 +215,9 @@ class Deployment:
 
     def _forget(self) -> None:
         self._starting = None
-        self._written = {}
-        self._deleted = set()
-        self._installed = None
-        self._checked = {}
+        self._held = None
         self._url = None
 
 
 def _succeeded(task: asyncio.Task[StartedSandbox]) -> bool:
     return not task.cancelled() and task.exception() is None
-
-
-def manifest_digest(files: Mapping[str, str]) -> str:
-    """Return a digest of all manifests among the files."""
-    digest = hashlib.sha256()
-    for name in MANIFESTS:
-        if name in files:
-            digest.update(f"{name}\0{files[name]}\0".encode())
-    return digest.hexdigest()

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 
 from actors.errors import InvalidInput
 from actors.paths import is_safe_path
-from actors.sandbox.container import APP_DIR, HOME_DIR, USER_ID
+from actors.sandbox.container import APP_DIR, HOME_DIR, NOTE_FILE, USER_ID
 
 
-def files_archive(files: Mapping[str, str]) -> bytes:
-    """Pack files and the directories above them, owned by the sandbox's user.
+def files_archive(files: Mapping[str, str], note: str = "") -> bytes:
+    """Pack files and the directories above them, owned by the sandbox's user, to unpack at `/`.
+
+    The note is the last entry and, empty, the first one too: entries are unpacked in their order.
 
     Every directory is an entry of its own: on unpacking, the engine replaces whatever else stands
     at that place, such as a link that leads out of the project. A text that begins with `#!` is
@@ -22,13 +24,13 @@ def files_archive(files: Mapping[str, str]) -> bytes:
     check_paths(files)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
+        _add_file(tar, NOTE_FILE, "")
         for directory in _directories(files):
-            tar.addfile(_entry(directory, tarfile.DIRTYPE, 0o755))
+            tar.addfile(_entry(f"{APP_DIR}/{directory}", tarfile.DIRTYPE, 0o755))
         for path, text in files.items():
-            content = text.encode()
-            entry = _entry(path, tarfile.REGTYPE, 0o755 if text.startswith("#!") else 0o644)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
+            _add_file(tar, f"{APP_DIR}/{path}", text)
+        if note:
+            _add_file(tar, NOTE_FILE, note)
     return buffer.getvalue()
 
 
@@ -37,7 +39,7 @@ def home_archive() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for directory in (APP_DIR, HOME_DIR):
-            tar.addfile(_entry(directory.lstrip("/"), tarfile.DIRTYPE, 0o755))
+            tar.addfile(_entry(directory, tarfile.DIRTYPE, 0o755))
     return buffer.getvalue()
 
 
@@ -56,8 +58,15 @@ def _directories(paths: Iterable[str]) -> list[str]:
     return sorted(found)  # a parent sorts before what is in it
 
 
-def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
+def _add_file(tar: tarfile.TarFile, path: str, text: str) -> None:
+    content = text.encode()
+    entry = _entry(path, tarfile.REGTYPE, 0o755 if text.startswith("#!") else 0o644)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def _entry(path: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(path.lstrip("/"))
     entry.type, entry.mode, entry.mtime = kind, mode, time.time()
     entry.uid = entry.gid = USER_ID
     return entry

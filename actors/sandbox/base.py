@@ -31,10 +31,10 @@ class SandboxStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedSandbox:
-    """The answer of `start`: `is_fresh` means that it holds no files and no dependencies yet."""
+    """The answer of `start`; `note` is the last one that was left, empty where none holds."""
 
     container_id: str | None
-    is_fresh: bool
+    note: str
 
 
 class Sandbox(Protocol):
@@ -47,8 +47,11 @@ class Sandbox(Protocol):
         """Create the sandbox, or adopt and start the one that exists; idempotent."""
         ...
 
-    async def write_files(self, files: Mapping[str, str]) -> None:
-        """Write these files, creating directories; all or none is visible on failure."""
+    async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
+        """Write these files, creating directories, then leave a note for the next `start`.
+
+        A note holds until the next write, delete or install begins, whatever becomes of that.
+        """
         ...
 
     async def delete_files(self, paths: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from actors.settings import Settings
 
 APP_DIR = "/app"
 HOME_DIR = "/home/node"
+NOTE_FILE = f"{HOME_DIR}/.codegen-note"
 USER_ID = 1000  # `node` in the official images
 PORT = 5173
 MAX_OPEN_FILES = 16_384  # Vite watches many; some hosts refuse limits above 20,000

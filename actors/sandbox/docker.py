@@ -24,7 +24,7 @@ from actors.errors import (
 from actors.sandbox import engine
 from actors.sandbox.archive import check_paths, files_archive
 from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
-from actors.sandbox.container import APP_DIR, PORT, published_port
+from actors.sandbox.container import NOTE_FILE, PORT, published_port
 from actors.sandbox.dev_server import DevServer, is_answering
 from actors.sandbox.engine import ClientFactory, engine_errors
 from actors.sandbox.manifest import (
@@ -82,21 +82,21 @@ class DockerSandbox:
         at most a container that the next start adopts.
         """
         with engine_errors():
-            container, is_fresh = await self._container.obtain()
-            if not is_fresh:  # it may have been left behind before anything was written
-                _, listing = await run_short(container, "ls -A | head -c 1")
-                is_fresh = not listing
-        return StartedSandbox(container_id=container.id, is_fresh=is_fresh)
+            container, is_created = await self._container.obtain()
+            note = b""
+            if not is_created:
+                _, note = await run_short(container, 'cat -- "$1"', NOTE_FILE)
+        return StartedSandbox(container_id=container.id, note=note.decode(errors="replace"))
 
-    async def write_files(self, files: Mapping[str, str]) -> None:
+    async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
         """Write files below /app as one archive; an unsafe path is refused before any is written.
 
         A directory or a link that stands where a file belongs is replaced.
         """
-        archive = files_archive(files)
+        archive = files_archive(files, note)
         with engine_errors():
             container = await self._container.get()
-            await unpack(container, APP_DIR, archive)
+            await unpack(container, "/", archive)
 
     async def delete_files(self, paths: Sequence[str]) -> None:
         """Delete files below /app; one that does not exist is no error."""
@@ -105,7 +105,7 @@ class DockerSandbox:
             container = await self._container.get()
             for first in range(0, len(paths), PATHS_PER_CALL):
                 batch = paths[first : first + PATHS_PER_CALL]
-                code, output = await run_short(container, 'rm -f -- "$@" 2>&1', *batch)
+                code, output = await run_short(container, 'rm -f -- "$@" 2>&1', NOTE_FILE, *batch)
                 if code != 0:
                     reason = output.decode(errors="replace").strip()[:300]
                     raise SandboxError(f"Files of the sandbox cannot be deleted ({reason}).")
@@ -117,7 +117,7 @@ class DockerSandbox:
         """
         with engine_errors():
             container = await self._container.get()
-            command = install_command(await _survey(container))
+            command = install_command(await _survey(container, f"rm -f {NOTE_FILE}\n"))
         if command is not None:
             await self._run_to_end(
                 Task(container, "install", command, _QUIET),
@@ -307,8 +307,8 @@ async def _run(task: Task, output: CommandOutput) -> int:
         output.finish()
 
 
-async def _survey(container: DockerContainer) -> Survey:
-    code, output = await run_short(container, SURVEY_SCRIPT)
+async def _survey(container: DockerContainer, preparation: str = "") -> Survey:
+    code, output = await run_short(container, preparation + SURVEY_SCRIPT)
     if code != 0:  # too many processes, say: what it did not see is not what is not there
         raise SandboxUnavailable("The sandbox cannot run commands; generate again.")
     return parse_survey(output)

@@ -30,9 +30,9 @@ class StaticSandbox:
 
     async def start(self) -> StartedSandbox:
         """Do nothing: there is no container, and nothing to be written to it."""
-        return StartedSandbox(container_id=None, is_fresh=False)
+        return StartedSandbox(container_id=None, note="")
 
-    async def write_files(self, files: Mapping[str, str]) -> None:
+    async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
         """Write nothing: the journal has stored these files already. Unsafe paths are refused."""
         check_paths(files)
         self._has_manifest = self._has_manifest or "package.json" in files

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
+from actors import messages as m
 from tests.support.agent import SITE, World
 from tests.support.openrouter import Answer
 from tests.support.sandbox import MemoryEngine
@@ -141,3 +144,25 @@ async def test_a_static_site_is_given_no_packages(world: World) -> None:
     assert await world.files() == SITE
     [warning] = [f["data"] for f in world.sink.frames if f["type"] == "model_warning"]
     assert warning["detail"] == "'npm install zod' was not run: the app is a static site"
+
+
+@pytest.mark.parametrize("ends", ["asleep", "crashed"])
+async def test_a_later_life_does_only_what_has_changed(world: World, ends: str) -> None:
+    engine = world.engine = MemoryEngine()
+    world.model.add_phase("Base", NODE, last=True)
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete")
+    if ends == "asleep":
+        world.desk.post(m.PassivateProject(request_id="sleep", project_id="p1"))
+        await world.has_left()
+    else:
+        await world.die()
+    world.model.add_phase("More", {"server.js": "2\n"}, last=True)
+    await world.live()
+    await world.generate()
+    await world.sink.expect("generation_complete", 2)
+    assert engine.writes == [set(NODE), {"server.js"}]
+    assert (engine.containers_made, engine.installs, engine.servers_started) == (1, 1, 2)
+    assert engine.container is not None
+    assert engine.container.files == await world.files() == NODE | {"server.js": "2\n"}

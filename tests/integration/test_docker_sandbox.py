@@ -439,8 +439,9 @@ async def test_a_container_is_adopted_with_its_files_and_its_running_server(
 ) -> None:
     first = make()
     started = await first.start()
-    assert started.is_fresh
-    await first.write_files({"server.js": HELLO.replace("'asked for '", "'x'.repeat(2000)")})
+    assert not started.note
+    files = {"server.js": HELLO.replace("'asked for '", "'x'.repeat(2000)")}
+    await first.write_files(files, note="both")
     url = await first.start_dev_server()
     before = await fetch(url)
     await first.close()
@@ -448,7 +449,7 @@ async def test_a_container_is_adopted_with_its_files_and_its_running_server(
     lines = SandboxLines()
     second = make(lines)
     adopted = await second.start()
-    assert (adopted.container_id, adopted.is_fresh) == (started.container_id, False)
+    assert (adopted.container_id, adopted.note) == (started.container_id, "both")
     assert (await second.status()).health == "serving"
     for _ in range(100):  # its output goes nowhere now, and must not block it
         assert await fetch(url) == before
@@ -456,19 +457,10 @@ async def test_a_container_is_adopted_with_its_files_and_its_running_server(
     await lines.wait_for("listening")
 
 
-async def test_a_container_that_was_never_written_to_is_fresh_when_adopted(
-    make: MakeSandbox,
-) -> None:
-    started = await make().start()
-    adopted = await make().start()
-    assert adopted.container_id == started.container_id
-    assert adopted.is_fresh
-
-
 async def test_a_stopped_container_keeps_its_files_and_serves_again(make: MakeSandbox) -> None:
     sandbox = make()
     await sandbox.start()
-    await sandbox.write_files({"server.js": HELLO})
+    await sandbox.write_files({"server.js": HELLO}, note="kept")
     await sandbox.start_dev_server()
     await sandbox.stop()
     await sandbox.stop()
@@ -476,15 +468,17 @@ async def test_a_stopped_container_keeps_its_files_and_serves_again(make: MakeSa
     assert (status.health, status.preview_url) == ("stopped", None)
     with pytest.raises(SandboxUnavailable):
         await sandbox.start_dev_server()
-    assert not (await sandbox.start()).is_fresh
+    assert (await sandbox.start()).note == "kept"
     assert (await sandbox.status()).health == "running"
     assert (await fetch(await sandbox.start_dev_server())).startswith("hello")
 
 
 async def test_a_container_made_with_other_settings_is_replaced(make: MakeSandbox) -> None:
-    before = await make(sandbox_memory_mib=256).start()
+    former = make(sandbox_memory_mib=256)
+    before = await former.start()
+    await former.write_files({}, note="of the former")
     after = await make(sandbox_memory_mib=512).start()
-    assert after.is_fresh
+    assert not after.note
     assert after.container_id != before.container_id
 
 
@@ -604,7 +598,7 @@ async def test_an_engine_that_stops_in_mid_install_is_sandbox_unavailable(
     finally:
         await asyncio.to_thread(docker_engine.start)
     again = await sandbox.start()
-    assert (again.container_id, again.is_fresh) == (started.container_id, False)
+    assert again.container_id == started.container_id
 
 
 async def test_a_container_that_was_removed_under_us_is_sandbox_unavailable(
@@ -621,7 +615,7 @@ async def test_a_container_that_was_removed_under_us_is_sandbox_unavailable(
         await install
     with pytest.raises(SandboxUnavailable, match="generate again"):
         await sandbox.write_files({"a.txt": "text"})
-    assert (await sandbox.start()).is_fresh
+    await sandbox.start()
 
 
 # --- the image -----------------------------------------------------------------------------------
@@ -632,7 +626,7 @@ async def test_a_missing_image_is_pulled_and_its_progress_told(
 ) -> None:
     lines = SandboxLines()
     sandbox = make(lines, sandbox_image=registry.image)
-    assert (await sandbox.start()).is_fresh
+    await sandbox.start()
     told = lines.texts("progress")
     assert told[0] == f"Pulling the image {registry.image}"
     assert told[-1] == f"Pulled the image {registry.image}"
@@ -659,7 +653,7 @@ async def test_a_cancelled_pull_leaves_nothing_and_can_be_repeated(
         await start
     assert (await sandbox.status()).health == "absent"
     registry.is_open.set()
-    assert (await sandbox.start()).is_fresh
+    await sandbox.start()
 
 
 # --- choosing ------------------------------------------------------------------------------------

@@ -64,7 +64,26 @@ async def test_starting_twice_is_one_sandbox_that_keeps_its_files(sandbox: Sandb
     await sandbox.write_files({"index.html": "<h1>hi</h1>"})
     second = await sandbox.start()
     assert second.container_id == first.container_id
-    assert not second.is_fresh
+
+
+async def test_a_note_holds_until_something_else_begins(sandbox: Sandbox) -> None:
+    kept = "" if sandbox.kind == "static" else '{"what": "is \'here\'"}\n'
+
+    async def note() -> str:
+        return (await sandbox.start()).note
+
+    assert await note() == ""
+    for change in (
+        sandbox.write_files({"b.txt": "1"}),
+        sandbox.delete_files(["b.txt"]),
+        sandbox.install_dependencies(),
+    ):
+        await sandbox.write_files({"a.txt": "1"}, note='{"what": "is \'here\'"}\n')
+        assert await note() == kept
+        await sandbox.stop()
+        assert await note() == kept
+        await change
+        assert await note() == ""
 
 
 async def test_stopping_and_removing_what_is_absent_is_no_error(sandbox: Sandbox) -> None:
@@ -83,12 +102,14 @@ async def test_deleting_a_file_that_does_not_exist_is_no_error(sandbox: Sandbox)
 async def test_an_unsafe_path_is_refused_and_nothing_is_written(
     sandbox: Sandbox, path: str
 ) -> None:
-    started = await sandbox.start()
+    await sandbox.start()
+    await sandbox.write_files({}, note="kept")
+    note = (await sandbox.start()).note
     with pytest.raises(InvalidInput):
         await sandbox.write_files({"good.txt": "text", path: "text"})
     with pytest.raises(InvalidInput):
         await sandbox.delete_files([path])
-    assert (await sandbox.start()).is_fresh == started.is_fresh
+    assert (await sandbox.start()).note == note
 
 
 async def test_without_a_manifest_an_install_is_silent(

@@ -20,6 +20,7 @@ class Container:
 
     id: str
     files: dict[str, str] = field(default_factory=dict)
+    note: str = ""
     is_running: bool = True
     is_serving: bool = False
 
@@ -97,30 +98,37 @@ class MemorySandbox:
         await self._engine.pass_through("start")
         self._check()
         engine = self._engine
-        is_fresh = engine.container is None
         if engine.container is None:
             engine.containers_made += 1
             engine.container = Container(id=f"container-{engine.containers_made}")
         engine.container.is_running = True
-        return StartedSandbox(container_id=engine.container.id, is_fresh=is_fresh)
+        return StartedSandbox(container_id=engine.container.id, note=engine.container.note)
 
-    async def write_files(self, files: Mapping[str, str]) -> None:
+    async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
         check_paths(files)
-        self._running().files.update(files)
-        self._engine.writes.append(set(files))
+        container = self._running()
+        container.note = ""
+        await self._engine.pass_through("write_files")
+        container.files.update(files)
+        container.note = note
+        if files:
+            self._engine.writes.append(set(files))
 
     async def delete_files(self, paths: Sequence[str]) -> None:
         check_paths(paths)
         container = self._running()
+        container.note = ""
         for path in paths:
             container.files.pop(path, None)
         self._engine.deletes.append(set(paths))
 
     async def install_dependencies(self) -> None:
         """Install nothing, from a manifest that must at least be JSON."""
+        self._running().note = ""
         await self._engine.pass_through("install_dependencies")
         self._engine.meet("install")
-        manifest = self._running().files.get("package.json")
+        container = self._running()
+        manifest = container.files.get("package.json")
         if manifest is None:
             return
         try:

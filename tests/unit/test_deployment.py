@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable
-from actors.generation.deployment import MANIFESTS, Deployment, manifest_digest
+from actors.generation.deployment import Deployment
+from actors.generation.inventory import MANIFESTS, manifest_digest
 from actors.sandbox.base import StartedSandbox
 from actors.sandbox.static import StaticSandbox
 from tests.support.sandbox import URL, MemoryEngine, MemorySandbox
@@ -64,10 +67,12 @@ async def test_what_the_project_has_no_more_is_deleted_once(
     assert held(engine) == APP
 
 
-async def test_what_was_deleted_in_an_earlier_life_is_deleted_unless_it_is_in_use(
+async def test_what_was_deleted_is_deleted_where_nobody_knows_of_it_unless_it_is_in_use(
     deployment: Deployment, engine: MemoryEngine
 ) -> None:
     await deploy(deployment, APP | {"old.js": "x", "back.js": "x", "docs": "x"})
+    assert engine.container is not None
+    engine.container.note = ""
     later = Deployment(lambda: MemorySandbox(engine), ADDRESS)
     await later.ready()
     files = APP | {"back.js": "y", "docs/a.md": "z"}
@@ -178,6 +183,7 @@ async def test_another_container_is_checked_anew(
     engine.lose_container()
     with pytest.raises(SandboxUnavailable):
         await deployment.serve()
+    await deploy(deployment, BUILT)
     assert deployment.needs_check(BUILT)
 
 
@@ -222,19 +228,47 @@ async def test_a_start_that_failed_is_tried_afresh(
         await deployment.ready()
     engine.problem = None
     deployment.begin()
-    assert (await deployment.ready()).is_fresh
+    await deploy(deployment, APP)
+    assert held(engine) == APP
 
 
-async def test_a_stop_leaves_no_knowledge_and_the_next_run_starts_the_same_container(
+async def test_after_a_stop_the_same_container_is_started_and_only_what_has_changed_is_done(
     deployment: Deployment, engine: MemoryEngine
 ) -> None:
-    await deploy(deployment, APP)
+    await deploy(deployment, BUILT | {"old.js": "x"})
+    await deployment.check(BUILT)
     await deployment.stop()
     assert engine.container is not None
     assert not engine.container.is_running
     assert not deployment.is_serving
+    later = Deployment(lambda: MemorySandbox(engine), ADDRESS)
+    await deploy(later, BUILT | {"new.js": "y"})
+    assert (engine.containers_made, engine.installs, engine.servers_started) == (1, 1, 2)
+    assert engine.writes == [{*BUILT, "old.js"}, {"new.js"}]
+    assert held(engine) == BUILT | {"new.js": "y"}
+    assert later.needs_check(BUILT | {"new.js": "y"})
+    assert not later.needs_check(BUILT)
+
+
+@pytest.mark.parametrize("is_next_life", [False, True])
+@pytest.mark.parametrize("step", ["write_files", "install_dependencies"])
+async def test_what_was_broken_off_is_not_taken_for_done(
+    step: str, *, is_next_life: bool, deployment: Deployment, engine: MemoryEngine
+) -> None:
     await deploy(deployment, APP)
-    assert engine.containers_made == 1
+    hold = engine.hold(step)
+    other = APP | {"package.json": '{"name": "other"}'}
+    task = asyncio.create_task(deploy(deployment, other))
+    await hold.reached.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    hold.release()
+    held(engine).update(other)  # the engine may have carried it out all the same
+    if is_next_life:
+        deployment = Deployment(lambda: MemorySandbox(engine), ADDRESS)
+    await deploy(deployment, APP)
+    assert held(engine) == APP
+    assert engine.installs == 2
 
 
 async def test_a_stop_before_any_use_touches_only_a_sandbox_that_exists(
@@ -299,7 +333,7 @@ async def test_a_container_that_somebody_stopped_or_removed_is_found_out_by_a_lo
     assert not deployment.is_serving
     await deploy(deployment, APP)
     assert held(engine) == APP
-    assert engine.writes == [set(APP), set(APP)]
+    assert engine.writes == [set(APP)] * (2 if is_lost else 1)
 
 
 async def test_an_engine_that_does_not_answer_a_look_has_nothing_of_ours(

@@ -8,32 +8,45 @@ import pytest
 from actors.errors import InvalidInput
 from actors.sandbox.archive import check_paths, files_archive, home_archive
 
+NOTE = "home/node/.codegen-note"
+
 
 def entries(archive: bytes) -> dict[str, tarfile.TarInfo]:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         return {member.name: member for member in tar.getmembers()}
 
 
+def texts(archive: bytes) -> list[tuple[str, str]]:
+    """Return the names and contents of the files, in their order."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        opened = [(member.name, tar.extractfile(member)) for member in tar.getmembers()]
+        return [(name, file.read().decode()) for name, file in opened if file is not None]
+
+
 def test_files_come_after_their_directories_and_belong_to_the_sandbox_user() -> None:
     archive = files_archive({"a/b/c.txt": "text ü", "a/d.txt": "", "top.txt": "x"})
     found = entries(archive)
-    assert list(found) == ["a", "a/b", "a/b/c.txt", "a/d.txt", "top.txt"]
+    note, *others = found
+    assert note == NOTE
+    assert others == ["app/a", "app/a/b", "app/a/b/c.txt", "app/a/d.txt", "app/top.txt"]
     assert {(member.uid, member.gid) for member in found.values()} == {(1000, 1000)}
-    assert found["a/b"].isdir()
-    assert (found["a/b"].mode, found["top.txt"].mode) == (0o755, 0o644)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        content = tar.extractfile("a/b/c.txt")
-        assert content is not None
-        assert content.read() == "text ü".encode()
+    assert found["app/a/b"].isdir()
+    assert (found["app/a/b"].mode, found["app/top.txt"].mode) == (0o755, 0o644)
+    assert dict(texts(archive))["app/a/b/c.txt"] == "text ü"
+
+
+def test_a_note_is_emptied_before_the_first_file_and_filled_after_the_last() -> None:
+    assert texts(files_archive({"a": "x"}, "all")) == [(NOTE, ""), ("app/a", "x"), (NOTE, "all")]
+    assert texts(files_archive({"a": "x"})) == [(NOTE, ""), ("app/a", "x")]
 
 
 def test_a_script_is_executable() -> None:
-    assert entries(files_archive({"run": "#!/bin/sh\n"}))["run"].mode == 0o755
+    assert entries(files_archive({"run": "#!/bin/sh\n"}))["app/run"].mode == 0o755
 
 
 def test_a_long_path_survives() -> None:
     path = "d" * 120 + "/" + "f" * 120
-    assert path in entries(files_archive({path: "x"}))
+    assert f"app/{path}" in entries(files_archive({path: "x"}))
 
 
 @pytest.mark.parametrize("path", ["/abs", "../up", "a/../b", "~/x", "C:/x", "a\\b", "", ".git/x"])
