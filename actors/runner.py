@@ -68,6 +68,8 @@ class Runner:
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._is_pause_over = False
+        run = journal.state.run
+        self._inherited_call = None if run is None else run.call
 
     @property
     def is_active(self) -> bool:
@@ -112,15 +114,14 @@ class Runner:
         run = self._journal.state.run
         if run is None:
             return False
-        paid = self._meter.unsettled(run)
         if reason is not AbortReason.SHUTDOWN:
             await self.close(
                 *also,
                 ev.GenerationCancelled(reason=reason),
                 ev.StateChange(state=RunState.IDLE),
-                first=paid,
+                first=await self._unsettled(),
             )
-        elif paid:
+        elif paid := self._meter.unsettled(run):
             with contextlib.suppress(StorageUnavailable):  # then the next life accounts for it
                 await self._journal.record(*paid)
         return True
@@ -161,11 +162,10 @@ class Runner:
 
     async def _fail(self, code: str, sentence: str) -> None:
         with contextlib.suppress(Fenced, StorageUnavailable):  # the agent is leaving
-            run = self._journal.state.run
             await self.close(
                 ev.ErrorRaised(message=sentence, code=code),
                 ev.StateChange(state=RunState.ERROR),
-                first=self._meter.unsettled(run) if run is not None else (),
+                first=await self._unsettled(),
             )
 
     async def _carry_out(self) -> None:
@@ -188,6 +188,15 @@ class Runner:
             is_complete = await self._journal.record_if(
                 lambda: state.run is not None and not state.run.is_steered, *pipeline.completion()
             )
+
+    async def _unsettled(self) -> list[ev.Usage]:
+        """Return the usage of the run's last call, if that is not told yet: of whichever life."""
+        run = self._journal.state.run
+        if run is None:
+            return []
+        if run.call is not None and run.call is self._inherited_call:
+            return await self.lost_usage()
+        return self._meter.unsettled(run)
 
     async def lost_usage(self) -> list[ev.Usage]:
         """Return the usage of the call that an earlier life had under way, by what is saved."""

@@ -39,6 +39,7 @@ class Meter:
         self._received_chars = 0
         self._usage: ModelUsage | None = None
         self._is_broken_off = False  # by us: the last call has not come to its end, nor failed
+        self._is_made = False
 
     async def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model."""
@@ -50,7 +51,9 @@ class Meter:
         Raises BudgetExceeded and PriceUnknown, having reserved nothing.
         """
         self._received_chars, self._usage, self._is_broken_off = 0, None, False
-        return await self._announce(request, run)
+        announced = await self._announce(request, run)
+        self._is_broken_off, self._is_made = True, False  # so far
+        return announced
 
     async def _announce(self, request: ModelRequest, run: Run) -> tuple[ModelRequest, ev.ModelCall]:
         self._facts = await self._model.facts(request.model)
@@ -82,6 +85,7 @@ class Meter:
         After a `ModelRetry` another call follows, which is to be announced as well.
         """
         self._received_chars, self._usage, self._is_broken_off = 0, None, True
+        self._is_made = True
         try:
             async with aclosing(self._model.stream(request)) as answer:
                 async for part in answer:
@@ -113,11 +117,14 @@ class Meter:
 
     def unsettled(self, run: Run) -> list[ev.Usage]:
         """Return the usage of the call that was broken off, if one was and it is not yet told."""
-        if run.call is None or not self._is_broken_off:
+        if run.call is None:
             return []
         if self._usage is not None:
             return [usage_event(run.call.purpose, self._usage)]
-        return [estimated_usage(run.call, round(self._received_chars / CHARS_PER_TOKEN))]
+        if not self._is_broken_off:
+            return []
+        call = run.call if self._is_made else replace(run.call, prompt_tokens=0)
+        return [estimated_usage(call, round(self._received_chars / CHARS_PER_TOKEN))]
 
 
 def usage_event(purpose: str, usage: ModelUsage) -> ev.Usage:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isclose
 from typing import Any
 
 import orjson
@@ -183,37 +184,43 @@ def check_commands(
     *,
     cancels: Mapping[str, str | None],
     replacements: int,
+    steering: Collection[str] = (),
 ) -> None:
-    """Every command ran exactly once and came to one end.
+    """Every command ran exactly once and came to one end, or steered exactly one run.
 
     `phases` says how many each asked for; `cancels` what each cancel was answered, `replacements`
-    how many commands were to stop others.
+    how many commands were to stop others, `steering` which ones were to steer.
     """
-    kinds = ("command_queued", "command_dropped", "run_started")
+    kinds = ("command_queued", "command_dropped", "run_started", "run_steered")
     times: dict[str, Counter[str]] = {type_: Counter() for type_ in kinds}
     endings: Counter[str] = Counter()
-    running = ""
+    running: _RunSeen | None = None
     for row in journal:
         if row.type in times:
             times[row.type][row.data["id"]] += 1
         if row.type == "run_started":
-            if running:
-                raise Violation(f"{project_id}: a run began during {running}", row.text)
-            running = row.data["id"]
+            if running is not None:
+                raise Violation(f"{project_id}: a run began during {running.id}", row.text)
+            running = _RunSeen(row.data["id"], phases[row.data["id"]])
+        elif row.type in (*ENDINGS, "run_steered") and running is None:
+            raise Violation(f"{project_id}: {row.type} without a run", row.text)
+        if running is not None:
+            wishes = times["run_started"].total() + times["run_steered"].total()
+            running.follow(row, phases, wishes)
         if row.type in ENDINGS:
-            if not running:
-                raise Violation(f"{project_id}: a run ended that had not begun", row.text)
-            _check_ending(project_id, running, phases[running], row)
+            assert running is not None
+            _check_ending(project_id, running, row)
             endings[row.data.get("reason", row.type)] += 1
-            running = ""
-    if running:
-        raise Violation(f"{project_id}: {running} has not come to an end")
+            running = None
+    if running is not None:
+        raise Violation(f"{project_id}: {running.id} has not come to an end")
     for command_id in phases:
-        queued, dropped, started = (times[type_][command_id] for type_ in times)
-        if queued != 1 or started + dropped != 1:
+        queued, dropped, started, steered = (times[type_][command_id] for type_ in times)
+        has_steered = (queued, started + dropped, steered) == (0, 0, 1) and command_id in steering
+        if (queued, started + dropped, steered) != (1, 1, 0) and not has_steered:
             raise Violation(
-                f"{project_id}: {command_id} was queued {queued} times, ran {started} times and "
-                f"was dropped {dropped} times"
+                f"{project_id}: {command_id} was queued {queued} times, ran {started} times, "
+                f"was dropped {dropped} times and steered {steered} times"
             )
     answered = [row for row in journal if row.type == "command_answered"]
     if sorted((row.data["id"], row.data["code"]) for row in answered) != sorted(cancels.items()):
@@ -229,14 +236,88 @@ def check_commands(
         raise Violation(f"{project_id}: {dropped} commands were dropped, nobody has cancelled")
 
 
-def _check_ending(project_id: str, command_id: str, phases: int, row: Row) -> None:
+@dataclass(slots=True)
+class _RunSeen:
+    """A run as the journal tells of it: how many phases it has to have, and has."""
+
+    id: str
+    wanted: int
+    done: int = 0
+    is_steered: bool = False  # and no plan knows of it
+
+    def follow(self, row: Row, phases: Mapping[str, int], wishes: int) -> None:
+        """Take the next event; the project's users have had so many wishes by then."""
+        match row.type:
+            case "run_steered":  # from here on as many as the new wish asks for
+                self.wanted = self.done + phases[row.data["id"]]
+                self.is_steered = True
+            case "phase_cut":  # it is none of those that were asked for
+                self.done += 1
+                self.wanted += 1
+            case "phase_completed":
+                self.done += 1
+            case "phase_designed":
+                self.is_steered = row.data["wishes"] < wishes
+                self.wanted = max(self.wanted, self.done + 1)  # steered behind its last file
+
+
+def _check_ending(project_id: str, run: _RunSeen, row: Row) -> None:
     if row.type == "error":
-        raise Violation(f"{project_id}: {command_id} ended with an error", row.text)
-    if row.type == "generation_complete" and row.data["phases"] != phases:
-        raise Violation(f"{project_id}: {command_id} has not the {phases} phases asked", row.text)
+        raise Violation(f"{project_id}: {run.id} ended with an error", row.text)
+    if row.type != "generation_complete":
+        return
+    if run.is_steered:
+        raise Violation(
+            f"{project_id}: {run.id} does not follow the wish that steered it", row.text
+        )
+    if not row.data["phases"] == run.done == run.wanted:
+        raise Violation(f"{project_id}: {run.id} has not {run.wanted} phases, as asked", row.text)
 
 
 # --- what was paid for ---------------------------------------------------------------------------
+
+
+def check_usage(days: Iterable[Mapping[str, Any]], journals: Iterable[Sequence[Row]]) -> None:
+    """Every model call is in its project's journal once, and in the account of its day."""
+    noted = ("calls", "promptTokens", "completionTokens", "estimatedCalls")
+    total: Counter[str] = Counter()
+    cost = 0.0
+    for journal in journals:
+        _check_calls(journal)
+        usages = [row.data for row in journal if row.type == "usage"]
+        cost += sum(usage["costUsd"] for usage in usages)
+        for usage in usages:
+            total["calls"] += 1
+            total["promptTokens"] += usage["promptTokens"]
+            total["completionTokens"] += usage["completionTokens"]
+            total["estimatedCalls"] += usage["estimated"]
+    told: Counter[str] = Counter()
+    told_cost = 0.0
+    for day in days:
+        told.update({name: day[name] for name in noted})
+        told_cost += day["costUsd"]
+    if told != total or not isclose(told_cost, cost):
+        raise Violation("the accounts of the days are not the journals'", told, total)
+
+
+def _check_calls(journal: Sequence[Row]) -> None:
+    """Every call is accounted for once; but one that was refused costs nothing."""
+    is_open = False
+    for row in journal:
+        if row.type == "model_retry":
+            is_open = False
+        elif row.type in ("model_call", "usage"):
+            if is_open is (row.type == "model_call"):
+                raise Violation("a call is in no account, or in two", *_before(row, journal))
+            is_open = not is_open
+    if is_open:
+        raise Violation("the last call is in no account", *_before(journal[-1], journal))
+
+
+def _before(row: Row, journal: Sequence[Row]) -> list[str]:
+    """Return what led to an event, short of the texts."""
+    shown = [other for other in journal if other.seq <= row.seq and other.type != "file_chunk"]
+    return [other.text[:300] for other in shown[-20:]]
 
 
 def check_requests(

@@ -28,6 +28,13 @@ SETTLE_SECONDS = 60.0  # from the last fault to the end of the last run
 AGREE_SECONDS = 20.0  # for every viewer to be shown the last event
 ROUND_SECONDS = 110.0
 LOG_LINES = 30
+#: Far above what a round costs: every call is reserved and settled, and none is refused.
+CAPS = {
+    "CODEGEN_MODEL": "story",
+    "CODEGEN_PRICES": "story=3/15",
+    "CODEGEN_MAX_COST_USD": "100",
+    "CODEGEN_MAX_DAILY_COST_USD": "1000",
+}
 MAX_LOST_SECONDS = WRITE_SECONDS + 0.05  # and the time that a commit takes
 BEFORE_SECONDS, AFTER_SECONDS = 4.0, 1.0  # about a loss: what was stopped before may stand still
 
@@ -151,6 +158,7 @@ async def _open_stage(
         {
             **model.environment,
             "CODEGEN_IDLE_SECONDS": str(plan.idle_seconds),
+            **CAPS,
             **engine,
         },
     )
@@ -204,6 +212,9 @@ async def _play(stage: Stage) -> Outcome:
                 work.create_task(household.client.run(stage.injector))
         await _settled(stage)
         lost = [await _check(stage, household) for household in stage.households]
+        days = (await stage.house.read("/api/usage?days=2"))["days"]
+        journals = [await _journal(stage.house, household) for household in stage.households]
+        invariants.check_usage(days, journals)
         for task in watching:
             task.cancel()
     await _end(stage)
@@ -271,6 +282,7 @@ async def _check(stage: Stage, household: Household) -> invariants.Loss:
         journal,
         cancels=household.client.cancelled,
         replacements=sum(order.mode == "replace" for order in orders),
+        steering={order.id for order in orders if order.mode == "steer"},
     )
     asked = [request for request in stage.model.asked if request.story == project.story]
     invariants.check_requests(project.id, household.story, asked, chronicle, journal)

@@ -19,7 +19,7 @@ PAUSE_SECONDS = (0.05, 0.9)  # before a fault
 BURST_SHARE = 0.15  # of the faults that come at once after another one
 STOP_SECONDS = (0.1, 3.0)
 CANCEL_SHARE = 0.15  # of the commands
-REPLACE_SHARE = 0.1
+MODES = ("queue",) * 7 + ("steer", "steer", "replace")  # of all commands but the first
 PICKS = 1_000_000
 
 
@@ -196,7 +196,7 @@ def _orders(choose: random.Random, faults: int) -> Iterator[Order]:
             id=f"command-{number}",
             after_faults=after_faults,
             phases=choose.choice((1, 1, 2, 3)),
-            mode="replace" if number > 1 and choose.random() < REPLACE_SHARE else "queue",
+            mode=choose.choice(MODES) if number > 1 else "queue",
             copies=choose.choice((1, 1, 2)),
             by_socket=choose.random() < 0.5,
             is_repeated=choose.random() < 0.4,

@@ -46,7 +46,7 @@ def good_events() -> list[ev.Event]:
         ev.RunStarted(**queued, first_phase=1),
         ev.StateChange(state=RunState.DESIGNING_PHASE),
         ev.PhaseDesigning(phase_number=1),
-        ev.PhaseDesigned(phase=plan()),
+        ev.PhaseDesigned(phase=plan(), wishes=1),
         ev.StateChange(state=RunState.IMPLEMENTING_PHASE),
         ev.FileStart(path=first),
         ev.FileChunk(path=first, chunk=FILES[first][:20]),
@@ -89,6 +89,21 @@ def lost_chunk(number: int, path: str) -> tuple[str, dict[str, Any]]:
 def check_commands(rows: list[Row], **changed: Any) -> None:
     given: dict[str, Any] = {"cancels": {"x1": "nothing_running"}, "replacements": 0, **changed}
     invariants.check_commands("p1", given.pop("phases", {"c1": 1}), rows, **given)
+
+
+def steered_events() -> list[ev.Event]:
+    """The same run, steered in its first phase, after one file, by a wish for one phase."""
+    events = good_events()
+    events[-2] = ev.GenerationComplete(files=(), phases=2)
+    first_end = next(i for i, event in enumerate(events) if isinstance(event, ev.FileEnd))
+    steering = ev.RunSteered(id="c2", description="more", model="m", max_phases=1)
+    return [
+        *events[: first_end + 1],
+        steering,
+        ev.PhaseCut(phase_number=1),
+        ev.PhaseDesigned(phase=plan(), wishes=2),
+        *events[first_end + 1 :],
+    ]
 
 
 # --- a good round passes -------------------------------------------------------------------------
@@ -200,8 +215,9 @@ def test_a_phase_that_was_designed_twice_or_is_incomplete_is_found() -> None:
 
 def test_a_command_that_ran_twice_or_not_at_all_is_found() -> None:
     events = good_events()
+    again = [events[1], ev.GenerationCancelled(reason="user")]
     with pytest.raises(Violation, match="ran 2 times"):
-        check_commands(journal([*events[:-1], events[1], events[-2], events[-1]]))
+        check_commands(journal([*events[:-1], *again, events[-1]]))
     with pytest.raises(Violation, match="ran 0 times"):
         check_commands(journal([events[0], events[-1]]))
     with pytest.raises(Violation, match="was queued 0 times"):
@@ -215,14 +231,14 @@ def test_a_command_that_ran_twice_or_not_at_all_is_found() -> None:
     [
         (lambda events: events[:-2], "has not come to an end"),
         (lambda events: [*events[:2], *events[1:]], "began during"),
-        (lambda events: [*events, events[-2]], "had not begun"),
+        (lambda events: [*events, events[-2]], "without a run"),
         (
             lambda events: [*events[:2], ev.ErrorRaised(message="no", code="model_error")],
             "ended with an error",
         ),
         (
             lambda events: [*events[:2], ev.GenerationComplete(files=(), phases=3)],
-            "has not the 1 phases",
+            "has not 1 phases",
         ),
         (
             lambda events: [*events[:2], ev.GenerationCancelled(reason="replaced"), events[-1]],
@@ -238,7 +254,77 @@ def test_an_end_that_should_not_be_is_found(
         check_commands(journal(spoil(good_events())))
 
 
+def check_steered(events: list[ev.Event]) -> None:
+    check_commands(journal(events), phases={"c1": 1, "c2": 1}, steering={"c2"})
+
+
+def test_a_run_that_was_steered_passes() -> None:
+    check_steered(steered_events())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda events: [e for e in events if e.type != "run_steered"], "c2 was queued 0 times"),
+        (lambda events: events[:1] + steered_events(), "c1 was queued 2 times"),
+        (lambda events: [e for e in events if e.type != "run_started"], "without a run"),
+        (
+            lambda events: [e for e in events if getattr(e, "wishes", 0) != 2],
+            "does not follow the wish",
+        ),
+        (lambda events: [e for e in events if e.type != "phase_cut"], "has not 1 phases"),
+    ],
+)
+def test_a_run_that_was_steered_wrongly_is_found(
+    spoil: Callable[[list[ev.Event]], list[ev.Event]], complaint: str
+) -> None:
+    with pytest.raises(Violation, match=complaint):
+        check_steered(spoil(steered_events()))
+
+
+def test_a_command_that_was_to_be_queued_may_not_steer() -> None:
+    with pytest.raises(Violation, match="c2 was queued 0 times"):
+        check_commands(journal(steered_events()), phases={"c1": 1, "c2": 1})
+
+
 # --- what was paid for ---------------------------------------------------------------------------
+
+
+def paid(*costs: float) -> list[Row]:
+    """A journal of calls that cost so much each."""
+    events: list[ev.Event] = []
+    for cost in costs:
+        events += [
+            ev.ModelCall(
+                purpose="plan", model="m", prompt_tokens=9, prompt_usd=0.0, completion_usd=0.0
+            ),
+            ev.Usage(
+                purpose="plan", model="m", prompt_tokens=9, completion_tokens=1, cost_usd=cost
+            ),
+        ]
+    return journal(events)
+
+
+def day(calls: int, cost: float) -> dict[str, Any]:
+    tokens = {"promptTokens": 9 * calls, "completionTokens": calls, "estimatedCalls": 0}
+    return {"day": "2026-11-22", "calls": calls, **tokens, "costUsd": cost}
+
+
+def test_an_account_that_is_complete_passes() -> None:
+    invariants.check_usage([day(1, 0.25), day(2, 0.5)], [paid(0.25, 0.25), paid(0.25)])
+
+
+@pytest.mark.parametrize("days", [[], [day(2, 0.75)], [day(3, 0.5)], [day(3, 0.75), day(1, 0)]])
+def test_a_day_that_does_not_add_up_is_found(days: list[dict[str, Any]]) -> None:
+    with pytest.raises(Violation, match="accounts of the days"):
+        invariants.check_usage(days, [paid(0.25, 0.25), paid(0.25)])
+
+
+def test_a_call_that_is_in_no_account_is_found() -> None:
+    with pytest.raises(Violation, match="in no account"):
+        invariants.check_usage([day(1, 0.25)], [paid(0.25, 0.25)[:-1]])
+    with pytest.raises(Violation, match="in no account"):
+        invariants.check_usage([day(1, 0.25)], [[*paid(0.25)[:-1], *paid(0.25)]])
 
 
 @pytest.mark.parametrize(

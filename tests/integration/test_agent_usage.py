@@ -82,6 +82,25 @@ async def test_a_call_that_dies_with_its_process_is_accounted_for_by_the_next_li
     ]
 
 
+async def test_a_call_that_died_is_accounted_for_where_its_run_is_cancelled_before_it_goes_on(
+    world: World,
+) -> None:
+    world.model.add_phase("Base", LONG, last=True)
+    gate = world.model.hold(HALF)
+    await world.live()
+    await world.generate()
+    await world.sink.until(lambda f: f["data"].get("chunk", "").endswith(HALF))
+    await world.everything_is_saved()
+    await world.die()
+    gate.release()
+    await world.live(grants=False)
+    await world.request(m.CancelGeneration)
+    await world.sink.expect("generation_cancelled")
+    _, implement = told(world, "usage")
+    assert implement["estimated"]
+    assert implement["completionTokens"] >= estimated_tokens(LONG["app.js"]) // 3
+
+
 async def test_a_call_that_an_orderly_end_breaks_off_is_accounted_for_once(world: World) -> None:
     world.model.add_phase("Base", SITE, last=True)
     gate = world.model.hold("console.log(1)")

@@ -15,6 +15,7 @@ from actors.generation.model import (
     ModelRequest,
     ModelRetry,
     ModelText,
+    ModelUsage,
 )
 from actors.state import Command, Run
 
@@ -30,6 +31,7 @@ REQUEST = ModelRequest(
 class Model:
     is_demo = False
     retry: ModelRetry | None = None
+    told: ModelUsage | None = None
 
     async def facts(self, model: str) -> ModelFacts:
         return ModelFacts(prompt_usd=0.5, completion_usd=1.0)
@@ -38,6 +40,8 @@ class Model:
         if self.retry is not None:
             yield self.retry
         yield ModelText(text="x" * 70)
+        if self.told is not None:
+            yield self.told
         yield ModelFinished(reason="stop")
 
     async def close(self) -> None:
@@ -63,7 +67,20 @@ async def test_a_call_that_was_announced_and_never_made_is_not_taken_for_the_one
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cost_usd) == (10, 20, 25.0)
     assert usage.estimated
     _, call = await meter.announce(REQUEST, run())
-    assert meter.unsettled(run(call)) == []
+    (usage,) = meter.unsettled(run(call))
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cost_usd) == (0, 0, 0.0)
+
+
+async def test_what_the_server_told_of_a_call_counts_until_it_is_recorded() -> None:
+    model = Model()
+    model.told = ModelUsage(model="m", prompt_tokens=7, completion_tokens=3, cost_usd=0.5)
+    meter = Meter(model, Budget(run_usd=0.0, day_usd=0.0, reserve=refuse))
+    request, call = await meter.announce(REQUEST, run())
+    async for _ in meter.stream(request):
+        pass
+    (usage,) = meter.unsettled(run(call))
+    assert (usage.prompt_tokens, usage.cost_usd, usage.estimated) == (7, 0.5, False)
+    assert meter.unsettled(run()) == []
 
 
 async def test_a_call_that_was_made_again_and_then_broken_off_is_accounted_for() -> None:
