@@ -72,6 +72,10 @@ SELECT file_path, size, sha256, phase_index FROM generated_files
 _FILE = """
 SELECT content, sha256 FROM generated_files WHERE project_id = $1 AND file_path = $2
 """
+_SANDBOX_LINES = """
+SELECT seq, data FROM events WHERE project_id = $1 AND type = 'sandbox_log' AND seq <= $2
+ ORDER BY seq DESC LIMIT $3
+"""
 _HAS_FILES = "SELECT FROM generated_files WHERE project_id = $1 LIMIT 1"
 _CONTENTS = (
     "SELECT file_path, content FROM generated_files WHERE project_id = $1 ORDER BY file_path"
@@ -144,6 +148,13 @@ class Reader:
             for row in rows
             if row["seq"] is not None
         ]
+
+    async def sandbox_lines(
+        self, project_id: str, up_to: int, limit: int
+    ) -> list[tuple[int, dict[str, str]]]:
+        """Return the newest lines of the sandbox up to a number, oldest first: (seq, data)."""
+        rows = await self._rows(_SANDBOX_LINES, project_id, up_to, limit)
+        return [(row["seq"], orjson.loads(row["data"])) for row in reversed(rows)]
 
     async def list_projects(self, after: str | None, limit: int) -> ProjectPage:
         """Return up to `limit` (1 to 200) projects after a page's cursor.

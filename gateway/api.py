@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from importlib.metadata import version
 from typing import Any, cast
 from uuid import uuid4
 
-import orjson
 from aiohttp import hdrs, web
 
 from actors.codec import frame
@@ -23,17 +22,12 @@ from actors.paths import is_safe_path
 from actors.reader import ProjectSummary
 from actors.records import totals_record
 from actors.snapshot import snapshot_data
-from actors.state import FileInfo, ProjectState, Totals
+from actors.state import FileInfo, Totals
 from gateway.archive import write_archive
 from gateway.commands import carry_out, remove
 from gateway.context import CONTEXT, Context
-from gateway.frames import (
-    check_project_id,
-    decode_object,
-    parse_cancel,
-    parse_generate,
-    parse_problem,
-)
+from gateway.frames import check_project_id, parse_cancel, parse_generate, parse_problem
+from gateway.http_json import json_body, json_response, known_project, number_in
 from gateway.viewer import parse_since
 
 MAX_PAGE_PROJECTS = 200
@@ -51,7 +45,7 @@ _NOUNS = "badger comet falcon harbor heron island lantern maple meadow otter peb
 
 async def healthz(request: web.Request) -> web.Response:
     """Say that the process is alive."""
-    return _json({"ok": True})
+    return json_response({"ok": True})
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -60,7 +54,7 @@ async def readyz(request: web.Request) -> web.Response:
     await context.reader.ping()
     if not context.actors.is_up:
         raise ActorsUnavailable
-    return _json({"ok": True})
+    return json_response({"ok": True})
 
 
 async def status(request: web.Request) -> web.Response:
@@ -69,7 +63,7 @@ async def status(request: web.Request) -> web.Response:
     settings = context.settings
     database, actors = await asyncio.gather(_stored(context), _actors_status(context))
     projects, usage = database or (None, None)
-    return _json(
+    return json_response(
         {
             "version": version("codegen-agents"),
             "uptimeSeconds": round(time.monotonic() - context.started_at, 1),
@@ -108,9 +102,9 @@ async def _stored(context: Context) -> tuple[dict[str, int], dict[str, Any]] | N
 
 async def usage(request: web.Request) -> web.Response:
     """List what model calls consumed on each of the last `?days=` (UTC), the newest first."""
-    days = _number(request, "days", DEFAULT_USAGE_DAYS, low=1, high=MAX_USAGE_DAYS)
+    days = number_in(request, "days", DEFAULT_USAGE_DAYS, low=1, high=MAX_USAGE_DAYS)
     found = await request.app[CONTEXT].reader.usage(days)
-    return _json({"days": [{"day": day, **totals_record(t)} for day, t in found.items()]})
+    return json_response({"days": [{"day": day, **totals_record(t)} for day, t in found.items()]})
 
 
 async def _actors_status(context: Context) -> Status | None:
@@ -127,10 +121,10 @@ async def _actors_status(context: Context) -> Status | None:
 
 async def list_projects(request: web.Request) -> web.Response:
     """List projects, newest change first; `?cursor=` is the `nextCursor` of the page before."""
-    limit = _number(request, "limit", DEFAULT_PAGE_PROJECTS, low=1, high=MAX_PAGE_PROJECTS)
+    limit = number_in(request, "limit", DEFAULT_PAGE_PROJECTS, low=1, high=MAX_PAGE_PROJECTS)
     page = await request.app[CONTEXT].reader.list_projects(request.query.get("cursor"), limit)
     projects = [_summary(project) for project in page.projects]
-    return _json({"projects": projects, "nextCursor": page.cursor})
+    return json_response({"projects": projects, "nextCursor": page.cursor})
 
 
 def _summary(project: ProjectSummary) -> dict[str, Any]:
@@ -146,13 +140,13 @@ def _summary(project: ProjectSummary) -> dict[str, Any]:
 
 async def create_project(request: web.Request) -> web.Response:
     """Create an empty project, `id` optional: 201, or 200 where it exists already."""
-    members = await _body(request)
+    members = await json_body(request)
     given = members.get("id")
     if given is not None and not isinstance(given, str):
         raise InvalidInput("id must be text.")
     project_id = check_project_id(_new_project_id() if given is None else given)
     is_new = await request.app[CONTEXT].reader.create_project(project_id)
-    response = _json({"id": project_id}, status=201 if is_new else 200)
+    response = json_response({"id": project_id}, status=201 if is_new else 200)
     response.headers[hdrs.LOCATION] = f"/api/projects/{project_id}"
     return response
 
@@ -165,20 +159,20 @@ def _new_project_id() -> str:
 async def show_project(request: web.Request) -> web.Response:
     """Tell what a viewer's snapshot tells."""
     settings = request.app[CONTEXT].settings
-    state = await _known_project(request)
+    state = await known_project(request)
     data = snapshot_data(
         state,
         model=settings.model_label,
         is_demo=settings.is_demo,
         service_url=settings.url,
     )
-    return _json({"id": state.project_id, **data})
+    return json_response({"id": state.project_id, **data})
 
 
 async def delete_project(request: web.Request) -> web.Response:
     """Stop the project's run, remove its sandbox and drop its data."""
     context = request.app[CONTEXT]
-    project_id = (await _known_project(request)).project_id
+    project_id = (await known_project(request)).project_id
     await remove(context.actors, project_id)
     context.hub.forget(project_id)
     return web.Response(status=204)
@@ -186,8 +180,10 @@ async def delete_project(request: web.Request) -> web.Response:
 
 async def list_files(request: web.Request) -> web.Response:
     """List the finished files, by path."""
-    state = await _known_project(request)
-    return _json({"files": [_file(path, info) for path, info in sorted(state.files.items())]})
+    state = await known_project(request)
+    return json_response(
+        {"files": [_file(path, info) for path, info in sorted(state.files.items())]}
+    )
 
 
 def _file(path: str, info: FileInfo) -> dict[str, Any]:
@@ -220,7 +216,7 @@ def text_response(request: web.Request, text: str, sha256: str, content_type: st
 
 async def download_archive(request: web.Request) -> web.StreamResponse:
     """Stream all files as a zip."""
-    project_id = (await _known_project(request)).project_id
+    project_id = (await known_project(request)).project_id
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: "application/zip",
@@ -242,8 +238,8 @@ async def list_events(request: web.Request) -> web.Response:
     since = parse_since(request.query.get("since")) or 0
     if since < 0:
         raise InvalidInput("since must be the seq of a frame, a whole number from 0.")
-    limit = _number(request, "limit", MAX_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
-    project_id = (await _known_project(request)).project_id
+    limit = number_in(request, "limit", MAX_PAGE_EVENTS, low=1, high=MAX_PAGE_EVENTS)
+    project_id = (await known_project(request)).project_id
     rows = await request.app[CONTEXT].reader.events_since(project_id, since, limit)
     frames = b",".join(frame(type_, data, seq) for seq, type_, data in rows)
     return web.Response(body=b"[%b]" % frames, content_type="application/json")
@@ -255,62 +251,24 @@ async def list_events(request: web.Request) -> web.Response:
 async def generate(request: web.Request) -> web.Response:
     """Queue a generate command; 202 once it is durable."""
     project_id = check_project_id(request.match_info["project_id"])
-    command = parse_generate(await _body(request))
+    command = parse_generate(await json_body(request))
     answer = await carry_out(request.app[CONTEXT].actors, project_id, command)
     assert isinstance(answer, Accepted)
     accepted = {"id": answer.command_id, "place": answer.place, "seq": answer.seq}
-    return _json(accepted, status=202)
+    return json_response(accepted, status=202)
 
 
 async def cancel(request: web.Request) -> web.Response:
     """Stop the run; 200 once nothing runs any more, 409 where nothing did."""
-    project_id = (await _known_project(request)).project_id
-    command = parse_cancel(await _body(request))
+    project_id = (await known_project(request)).project_id
+    command = parse_cancel(await json_body(request))
     await carry_out(request.app[CONTEXT].actors, project_id, command)
-    return _json({} if command.id is None else {"id": command.id})
+    return json_response({} if command.id is None else {"id": command.id})
 
 
 async def report_problem(request: web.Request) -> web.Response:
     """Keep an error of the running app for the next plan; 202 once it is durable."""
-    project_id = (await _known_project(request)).project_id
-    command = parse_problem(await _body(request))
+    project_id = (await known_project(request)).project_id
+    command = parse_problem(await json_body(request))
     await carry_out(request.app[CONTEXT].actors, project_id, command)
-    return _json({}, status=202)
-
-
-# --- shared ------------------------------------------------------------------------------------
-
-
-async def _known_project(request: web.Request) -> ProjectState:
-    project_id = check_project_id(request.match_info["project_id"])
-    state = await request.app[CONTEXT].reader.state(project_id)
-    if state is None:
-        raise NotFound(f"There is no project {project_id}.")
-    return state
-
-
-async def _body(request: web.Request) -> Mapping[str, Any]:
-    """Read a JSON object; no body at all is an empty one.
-
-    A content type other than JSON is refused: it is what a foreign page can send unasked.
-    """
-    if not request.body_exists:
-        return {}
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType
-    data = await request.read()
-    return decode_object(data) if data else {}
-
-
-def _number(request: web.Request, name: str, default: int, *, low: int, high: int) -> int:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
-        raise InvalidInput(f"{name} must be a whole number from {low} to {high}.")
-    return int(text)
-
-
-def _json(value: Any, *, status: int = 200) -> web.Response:
-    body = orjson.dumps(value, option=orjson.OPT_UTC_Z)
-    return web.Response(body=body, status=status, content_type="application/json")
+    return json_response({}, status=202)

@@ -78,6 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     files = _add(subparsers, "files", _files, "list a project's files, or print one", client)
     files.add_argument("project", metavar="PROJECT")
     files.add_argument("path", metavar="PATH", nargs="?")
+    logs = _add(subparsers, "logs", _logs, "show what a project's sandbox has said", client)
+    logs.add_argument("project", metavar="PROJECT")
+    logs.add_argument(
+        "--limit", type=int, default=100, metavar="N", help="the newest so many [default 100]"
+    )
+    logs.add_argument("--follow", action="store_true", help="go on with what it says, until Ctrl-C")
     cancel = _add(
         subparsers, "cancel", _cancel, "stop a project's run; finished files stay", client
     )
@@ -212,6 +218,16 @@ def _files(given: Arguments) -> int:
     return _ask(
         given,
         lambda client: commands.show_files(client, project, given.path, is_json=given.is_json),
+    )
+
+
+def _logs(given: Arguments) -> int:
+    project = frames.check_project_id(given.project)
+    return _ask(
+        given,
+        lambda client: commands.show_logs(
+            client, project, limit=given.limit, follow=given.follow, is_json=given.is_json
+        ),
     )
 
 

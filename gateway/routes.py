@@ -9,6 +9,7 @@ from gateway.context import CONTEXT, Context
 from gateway.errors_http import errors_as_json
 from gateway.frames import MAX_FRAME_BYTES
 from gateway.guard import add_default_headers, refuse_foreign_pages
+from gateway.logs import show_logs
 from gateway.websocket import serve_socket
 
 # The pattern is loose on purpose: a bad id is told so (400), not that the address is unknown.
@@ -39,6 +40,7 @@ def make_application(context: Context) -> web.Application:
             web.get(PROJECT + "/files/{path:.+}", api.show_file),
             web.get(PROJECT + "/archive", api.download_archive),
             web.get(PROJECT + "/events", api.list_events),
+            web.get(PROJECT + "/logs", show_logs),
             web.post(PROJECT + "/generate", api.generate),
             web.post(PROJECT + "/cancel", api.cancel),
             web.post(PROJECT + "/problems", api.report_problem),

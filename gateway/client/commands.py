@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.settings import Settings
@@ -97,6 +97,29 @@ async def show_files(
         print_lines(files_table(files))
     else:
         print(f"Project {project_id} has no files yet.")
+
+
+async def show_logs(
+    client: ServiceClient, project_id: str, *, limit: int, follow: bool, is_json: bool
+) -> None:
+    """Print the sandbox's newest lines, one each; with `follow` those to come as well."""
+    path = f"{project_path(project_id)}/logs"
+    if follow:
+        async for line in client.lines(path, limit=str(limit), follow="1"):
+            _print_log(line, is_json=is_json)
+        return
+    lines = (await client.get(path, limit=str(limit)))["lines"]
+    if not lines and not is_json:
+        print(f"The sandbox of {project_id} has said nothing yet.")
+    for line in lines:
+        _print_log(line, is_json=is_json)
+
+
+def _print_log(line: Mapping[str, Any], *, is_json: bool) -> None:
+    if is_json:
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+    else:
+        print(line["line"], flush=True)
 
 
 def shut_down_service(settings: Settings, *, is_json: bool) -> None:

@@ -82,6 +82,18 @@ class ServiceClient:
         """Return one stored file, as it is."""
         return (await self._send("GET", f"{project_path(project_id)}/files/{quote(path)}")).decode()
 
+    async def lines(self, path: str, **query: str) -> AsyncIterator[Any]:
+        """Yield the lines of JSON of an answer without an end, until it ends all the same."""
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
+        try:
+            async with self.session.get(self.url + path, params=query, timeout=timeout) as response:
+                if response.status >= 400:
+                    raise self._refusal(response.status, await response.read())
+                async for line in response.content:
+                    yield json.loads(line)
+        except (aiohttp.ClientError, TimeoutError):
+            raise not_running(self.url) from None
+
     async def _request(self, method: str, path: str, **arguments: Any) -> Any:
         body = await self._send(method, path, **arguments)
         try:

@@ -308,6 +308,24 @@ def _read_terminal(descriptor: int) -> bytes:
     return data
 
 
+async def test_logs_are_shown_and_followed_until_ctrl_c(
+    services: ServiceFactory, openrouter: ScriptedOpenRouter
+) -> None:
+    openrouter.add_phase("Base", PAGE, last=True)
+    openrouter.add_phase("More", {"package.json": "{}\n"}, last=True)
+    service = await services.start(None, **openrouter.environment)
+    await run(service, "generate", "a shop", "--project", "shop")
+    said_nothing = "The sandbox of shop has said nothing yet.\n"
+    assert await run(service, "logs", "shop") == (0, said_nothing, "")
+    following = await Command.start(service, "logs", "shop", "--follow")
+    await run(service, "generate", "more", "--project", "shop")
+    await following.until("The dependencies in package.json are not installed.")
+    following.signal(signal.SIGINT)
+    assert (await following.end())[0] == 130
+    _, output, _ = await run(service, "logs", "shop", "--json", "--limit", "1")
+    assert json.loads(output)["stream"] == "stderr"
+
+
 async def test_projects_files_status_remove_and_shutdown_answer_in_words_and_in_json(
     services: ServiceFactory, openrouter: ScriptedOpenRouter
 ) -> None:
