@@ -102,6 +102,8 @@ class Deployment:
                 await self._open().delete_files(gone)
             if gone or changed:
                 await self._open().write_files(changed, note=held.dump())
+                if not self._open().reloads_files:
+                    self._url = None  # it is started again
         self._held = held
 
     async def _note(self, held: Inventory) -> None:

@@ -43,6 +43,11 @@ class Sandbox(Protocol):
     @property
     def kind(self) -> str: ...
 
+    @property
+    def reloads_files(self) -> bool:
+        """Whether the dev server that was started shows files written since by itself."""
+        ...
+
     async def start(self) -> StartedSandbox:
         """Create the sandbox, or adopt and start the one that exists; idempotent."""
         ...

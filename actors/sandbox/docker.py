@@ -34,6 +34,7 @@ from actors.sandbox.manifest import (
     dev_command,
     install_command,
     parse_survey,
+    reloads_files,
 )
 from actors.sandbox.output import CommandOutput, OutputLog
 from actors.sandbox.project_container import ProjectContainer, unpack
@@ -62,6 +63,7 @@ class DockerSandbox:
     """A project's container, used by one object at a time; its calls follow one another."""
 
     kind = "docker"
+    reloads_files = True
 
     def __init__(
         self,
@@ -154,7 +156,9 @@ class DockerSandbox:
             _url(container)  # it must run: ending what ran in it would start it
             await self._end_dev_server(container)  # first: it may hold all processes there can be
             container = await self._container.get()
-            command = dev_command(await _survey(container))
+            survey = await _survey(container)
+            command = dev_command(survey)
+            self.reloads_files = reloads_files(survey)
             url = _url(container)
             self._log_progress(f"$ {command_label(command)}")
             task = Task(container, "dev-server", command, _SERVING)

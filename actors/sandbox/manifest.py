@@ -55,6 +55,9 @@ _SERVER_FLAGS: dict[str, tuple[str, ...]] = {
     "serve": ("-l", f"tcp://0.0.0.0:{PORT}"),
     "live-server": ("--host=0.0.0.0", f"--port={PORT}", "--no-browser"),
 }
+#: Besides these: programs that serve a changed file, or start themselves again for it.
+_RELOADING = {*_SERVER_FLAGS, "nodemon", "node-dev", "ts-node-dev", "react-scripts", "remix"}
+_WATCHING = ("--watch", "--watch-path", "watch", "--hot")
 _NOT_SERVING = ("build", "watch", "optimize", "generate", "export", "check", "lint", "test")
 _PREFIXES = ("npx", "cross-env", "env", "exec", "pnpm", "yarn", "bunx")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -124,6 +127,21 @@ def dev_command(survey: Survey) -> tuple[str, ...]:
     )
 
 
+def reloads_files(survey: Survey) -> bool:
+    """Say whether what `dev_command` returns shows changed files without being started again."""
+    command = dev_command(survey)
+    if command == _STATIC:
+        return True
+    if command[:2] == ("npm", "run"):
+        scripts = _mapping(_parse_manifest(survey.manifest or ""), "scripts")
+        words = _program(_last_command(scripts[command[2]]))
+    else:
+        words = list(command)
+    if not words:
+        return False
+    return _name(words[0]) in _RELOADING or any(word.split("=")[0] in _WATCHING for word in words)
+
+
 def command_label(command: Sequence[str]) -> str:
     """Return how a command is shown to a user."""
     return "serve the folder" if tuple(command) == _STATIC else " ".join(command)
@@ -135,14 +153,22 @@ def server_flags(script: str) -> tuple[str, ...]:
     They belong to the script's last command, since npm appends them at its end. A program that is
     not known gets none: it is expected to read HOST and PORT.
     """
-    words = _last_command(script)
-    while words and (_ASSIGNMENT.match(words[0]) or words[0] in _PREFIXES or words[0][0] == "-"):
-        words = words[1:]
+    words = _program(_last_command(script))
     if not words:
         return ()
     subcommand = next((word for word in words[1:] if not word.startswith("-")), "")
-    program = words[0].rsplit("/", 1)[-1]
-    return () if subcommand in _NOT_SERVING else _SERVER_FLAGS.get(program, ())
+    return () if subcommand in _NOT_SERVING else _SERVER_FLAGS.get(_name(words[0]), ())
+
+
+def _program(words: list[str]) -> list[str]:
+    """Return a command without what only leads to its program."""
+    while words and (_ASSIGNMENT.match(words[0]) or words[0] in _PREFIXES or words[0][0] == "-"):
+        words = words[1:]
+    return words
+
+
+def _name(program: str) -> str:
+    return program.rsplit("/", 1)[-1]
 
 
 def _last_command(script: str) -> list[str]:

@@ -18,6 +18,7 @@ class StaticSandbox:
     """A sandbox that runs nothing. The files are in PostgreSQL, where the gateway reads them."""
 
     kind = "static"
+    reloads_files = True
 
     def __init__(
         self, project_id: str, base_url: str, on_log: LogSink, note: str = DEFAULT_NOTE

@@ -85,6 +85,7 @@ class ProgressDisplay:
         self._open_size = 0
         self._tokens = 0
         self._cost_usd = 0.0
+        self._model = ""  # as it was named last
 
     def see(self, type_: str, data: Data, now: float) -> list[str]:
         """Take one frame and return the lines that it adds; unknown types add none."""
@@ -114,13 +115,14 @@ class ProgressDisplay:
         self._activity, self._log_line, self._step_started = activity, "", now
 
     def _snapshot(self, data: Data, _now: float) -> list[str]:
-        if not data["isDemo"]:
-            return [self._style.dim(f"Model {clean(data['model'])}")]
-        return [
-            self._style.dim(
-                "Model demo: built in and offline; set OPENROUTER_API_KEY for a real one"
-            )
-        ]
+        """Name the model, once: another snapshot comes after a crash, or a lost connection."""
+        model = f"Model {clean(data['model'])}"
+        if data["isDemo"]:
+            model = "Model demo: built in and offline; set OPENROUTER_API_KEY for a real one"
+        if model == self._model:
+            return []
+        self._model = model
+        return [self._style.dim(model)]
 
     def _state_change(self, data: Data, now: float) -> list[str]:
         activity = {

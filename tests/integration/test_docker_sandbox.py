@@ -329,6 +329,7 @@ async def test_a_node_app_answers_and_its_output_is_logged_live(make: MakeSandbo
     await sandbox.start()
     await sandbox.write_files(package(scripts={"start": "node server.js"}) | {"server.js": HELLO})
     url = await sandbox.start_dev_server()
+    assert not sandbox.reloads_files  # no watcher runs it
     assert (await fetch(url + "page")).startswith("hello from")
     await lines.wait_for("asked for /page")
     status = await sandbox.status()

@@ -52,6 +52,7 @@ class MemoryEngine:
         self.installs = 0  # that were carried out
         self.checks: list[str] = []  # the scripts that were run
         self.servers_started = 0
+        self.reloads_files = True
         self.losses: list[str] = []  # calls (install, check, serve) that lose the container
         self._holds: dict[str, Hold] = {}
 
@@ -82,6 +83,10 @@ class MemorySandbox:
 
     def __init__(self, engine: MemoryEngine) -> None:
         self._engine = engine
+
+    @property
+    def reloads_files(self) -> bool:
+        return self._engine.reloads_files
 
     def _check(self) -> None:
         if self._engine.problem is not None:

@@ -229,3 +229,10 @@ def test_sizes_are_for_people(size: int, text: str) -> None:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+def test_the_model_is_named_again_only_where_it_is_another_one() -> None:
+    shown = display()
+    models = ["a", "a", "b"]
+    lines = [shown.see("snapshot", {"isDemo": False, "model": model}, 0.0) for model in models]
+    assert lines == [["Model a"], [], ["Model b"]]

@@ -53,6 +53,19 @@ async def test_only_changed_files_are_written(deployment: Deployment, engine: Me
     assert held(engine) == APP | CHANGED
 
 
+async def test_a_dev_server_that_does_not_see_changes_is_started_again_for_them(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deploy(deployment, APP)
+    await deploy(deployment, APP | CHANGED)
+    assert engine.servers_started == 1
+    engine.reloads_files = False
+    await deploy(deployment, APP | CHANGED)
+    assert engine.servers_started == 1
+    await deploy(deployment, APP)
+    assert engine.servers_started == 2
+
+
 async def test_what_the_project_has_no_more_is_deleted_once(
     deployment: Deployment, engine: MemoryEngine
 ) -> None:

@@ -15,6 +15,7 @@ from actors.sandbox.manifest import (
     dev_command,
     install_command,
     parse_survey,
+    reloads_files,
     server_flags,
 )
 
@@ -104,6 +105,30 @@ def test_files_decide_where_the_manifest_is_silent() -> None:
     ):
         assert dev_command(found)[:2] == ("node", "-e")
         assert command_label(dev_command(found)) == "serve the folder"
+
+
+@pytest.mark.parametrize(
+    ("script", "reloads"),
+    [
+        ("vite", True),
+        ("npm run build && next dev", True),
+        ("cross-env PORT=1 nodemon server.js", True),
+        ("node --watch server.js", True),
+        ("node --watch-path=src server.js", True),
+        ("npx tsx watch src/index.ts", True),
+        ("node server.js", False),
+        ("tsx src/index.ts", False),
+        ("'", False),
+    ],
+)
+def test_a_script_shows_changed_files_by_itself_or_does_not(script: str, reloads: bool) -> None:
+    assert reloads_files(survey(scripts={"dev": script})) is reloads
+
+
+def test_without_a_script_it_is_the_program_that_is_started() -> None:
+    assert reloads_files(survey(devDependencies={"vite": "7"}))
+    assert reloads_files(Survey(files=frozenset({"index.html"})))
+    assert not reloads_files(Survey(files=frozenset({"server.js"})))
 
 
 def test_commands_are_shown_as_they_are() -> None:
