@@ -63,6 +63,7 @@ class ProjectAgent:
         self._preview: Preview
         self._commands: Commands
         self._epoch = 0
+        self._is_sandbox_left = False  # by an owner that died
         self._started = asyncio.Event()  # claimed, or waiting for a database that is away
         self._patience = Patience(self._storage_away, self._storage_back)
         self._turns = Turns(self._store, self._patience.outage)
@@ -125,6 +126,7 @@ class ProjectAgent:
         await self._feed.open(claim.state.last_seq)
         if not claim.was_clean:
             self._journal.skip_unsaved_numbers()
+            self._is_sandbox_left = claim.state.sandbox_container_id is not None
         if crash_report is not None:
             await self._give_up(crash_report)
         await self._runner.look_at_caps()
@@ -260,6 +262,8 @@ class ProjectAgent:
                 await self._leave(ev.Hibernated())
             case m.RemoveProject():
                 await self._remove(message)
+            case m.RunDelayed():
+                self._note_sandbox_log("progress", message.message)
             case m.RunGranted():
                 await self._preview.stop()
                 self._start_run()
@@ -303,7 +307,13 @@ class ProjectAgent:
             self._store.rest()
 
     def _tell_idle(self) -> None:
-        self._office.tell_supervisor(m.ProjectIdle(project_id=self._project_id, idle=self._is_idle))
+        self._office.tell_supervisor(
+            m.ProjectIdle(
+                project_id=self._project_id,
+                idle=self._is_idle,
+                is_sandbox_left=self._is_sandbox_left,
+            )
+        )
 
     def _start_run(self) -> None:
         assert self._runner is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from actors.messages import Message
+from actors.messages import Failed, Message, ProjectRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +36,9 @@ class Kill:
 
 
 Effect = Send | Breed | ForgetBirths | Kill
+
+
+def refuse(request: ProjectRequest, code: str, message: str) -> Send:
+    """Return the refusal of a request, for whoever has asked."""
+    failed = Failed(request_id=request.request_id, code=code, message=message)
+    return Send(request.reply_to, failed)

@@ -326,6 +326,14 @@ class RunGranted(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunDelayed(Message):
+    """Supervisor -> project actor: the run has to wait; `message` tells its viewers why."""
+
+    project_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Message):
     """Project actor -> supervisor: the place is free again."""
 
@@ -338,6 +346,7 @@ class ProjectIdle(Message):
 
     project_id: str
     idle: bool
+    is_sandbox_left: bool = False  # an owner died, and its sandbox may be running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,7 @@ class ProjectActor(BaseActor):
         m.PassivateProject,
         m.RemoveProject,
         m.RunGranted,
+        m.RunDelayed,
         m.SaveAndStop,
         m.LeaveGranted,
     )

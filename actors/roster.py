@@ -20,11 +20,12 @@ from typing import Any
 
 from actors import messages as m
 from actors.crashes import MAX_RESTARTS, Crashes
-from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
+from actors.effects import Effect, Kill, Send, refuse
+from actors.seats import Seats
+from actors.spares import Spares
 from actors.watchdog import Watchdog
 from actors.watchers import Watchers
 
-BIRTH_SECONDS = 10.0  # a birth takes 13 to 60 ms; after this long it has failed
 _STOPPING = ("actors_unavailable", "The service is stopping.")
 MAX_KEPT_REQUESTS = 100  # per project, while its actor is on its way in or out
 
@@ -47,7 +48,6 @@ class Entry:
     address: Any = None
     pid: int = 0
     kept: list[m.ProjectRequest] = field(default_factory=list)
-    is_running: bool = False
     idle_since: float | None = None
     is_leaving: bool = False
     passivation: m.PassivateProject | None = None
@@ -58,19 +58,23 @@ class Roster:
     """The supervisor's state. Addresses are opaque; they are compared by `key`."""
 
     def __init__(
-        self, *, max_runs: int, spares: int, idle_seconds: float, clock: Callable[[], float]
+        self,
+        *,
+        seats: Seats,
+        spares: int,
+        idle_seconds: float,
+        sandbox_idle_seconds: float,
+        clock: Callable[[], float],
     ) -> None:
+        """`sandbox_idle_seconds` is for who has a sandbox, and `idle_seconds` for all others."""
         self._clock = clock
-        self._max_runs = max_runs
-        self._wanted_spares = spares
+        self._seats = seats
+        self._sandbox_idle_seconds = sandbox_idle_seconds
         self._idle_seconds = idle_seconds
         self._entries: dict[str, Entry] = {}
         self._by_address: dict[str, str] = {}
-        self._spares: deque[tuple[Any, int]] = deque()
-        self._bred = 0  # asked for and not yet ready
-        self._bred_at = 0.0
+        self._spares = Spares(spares, clock)
         self._waiting: deque[str] = deque()  # projects without an actor yet
-        self._run_queue: deque[str] = deque()
         self._crashes = Crashes(clock)
         self._watchdog = Watchdog(clock)
         self._watchers = Watchers()
@@ -88,8 +92,8 @@ class Roster:
         return m.Status(
             request_id=request.request_id,
             live=sum(entry.address is not None for entry in entries),
-            running=sum(entry.is_running for entry in entries),
-            waiting_runs=len(self._run_queue),
+            running=self._seats.running,
+            waiting_runs=self._seats.waiting,
             spares=len(self._spares),
             nurseries=nurseries,
             restarts=self.restarts,
@@ -109,22 +113,8 @@ class Roster:
     # --- spares --------------------------------------------------------------------------------
 
     def restock(self) -> list[Effect]:
-        """Ask for as many spares as are missing, those that projects wait for included.
-
-        Births that are overdue are given up: a process that dies before it has presented itself is
-        reported by nobody.
-        """
-        now = self._clock()
-        effects: list[Effect] = []
-        if self._bred and now - self._bred_at > BIRTH_SECONDS:
-            self._bred = 0
-            effects.append(ForgetBirths())
-        missing = self._wanted_spares + len(self._waiting) - len(self._spares) - self._bred
-        if missing > 0 and not self._is_stopping:
-            self._bred += missing
-            self._bred_at = now
-            effects.append(Breed(missing))
-        return effects
+        """Ask for as many spares as are missing."""
+        return [] if self._is_stopping else self._spares.restock(len(self._waiting))
 
     def _restock_if_out(self) -> list[Effect]:
         """Restock where no spare is left; else the clock does, soon.
@@ -134,8 +124,7 @@ class Roster:
         return [] if self._spares else self.restock()
 
     def spare_ready(self, address: Any, pid: int) -> list[Effect]:
-        self._bred = max(0, self._bred - 1)
-        self._spares.append((address, pid))
+        self._spares.add(address, pid)
         return [*self._fill(), *self.restock()]
 
     def nursery_died(self, children: Collection[str], unborn: int) -> list[Effect]:
@@ -143,14 +132,14 @@ class Roster:
 
         That the nursery died is no fault of its children: it counts as no crash of theirs.
         """
-        self._bred = max(0, self._bred - unborn)
+        self._spares.miscarry(unborn)
         return self._ended(children, is_own_fault=False)
 
     def _fill(self) -> list[Effect]:
         effects: list[Effect] = []
         while self._waiting and self._spares:
             entry = self._entries[self._waiting.popleft()]
-            entry.address, entry.pid = self._spares.popleft()
+            entry.address, entry.pid = self._spares.take()
             entry.stage = Stage.LIVE
             self._by_address[key(entry.address)] = entry.project_id
             adoption = m.AdoptProject(project_id=entry.project_id, crash_report=entry.crash_report)
@@ -167,7 +156,7 @@ class Roster:
         """Route a request; its `reply_to` is filled in."""
         entry = self._entries.get(request.project_id)
         if self._is_stopping:
-            return [_refuse(request, *_STOPPING)]
+            return [refuse(request, *_STOPPING)]
         match request:
             case m.WatchProject():
                 self._watchers.add(request.project_id, request.reply_to)
@@ -177,7 +166,7 @@ class Roster:
                 return [Send(request.reply_to, m.Done(request_id=request.request_id))]
             case m.GetProject():
                 if entry is None:
-                    return [_refuse(request, "not_found", "The project is not in memory.")]
+                    return [refuse(request, "not_found", "The project is not in memory.")]
                 return [Send(request.reply_to, self._info(request))]
             case m.PassivateProject():
                 return self._passivate(request, entry)
@@ -185,6 +174,8 @@ class Roster:
                 return self._deliver(request, entry)
 
     def _deliver(self, request: m.ProjectRequest, entry: Entry | None) -> list[Effect]:
+        if isinstance(request, m.OpenPreview) and not self._seats.open_preview(request.project_id):
+            return [refuse(request, "project_busy", self._seats.sentence)]
         if entry is None:
             entry = self._entries[request.project_id] = Entry(project_id=request.project_id)
             self._waiting.append(request.project_id)
@@ -192,7 +183,7 @@ class Roster:
             entry.idle_since = None
             return [Send(entry.address, request)]
         if len(entry.kept) >= MAX_KEPT_REQUESTS:
-            return [_refuse(request, "project_busy", "Too many commands wait for this project.")]
+            return [refuse(request, "project_busy", "Too many commands wait for this project.")]
         entry.kept.append(request)
         return [*self._fill(), *self._restock_if_out()]
 
@@ -200,7 +191,7 @@ class Roster:
         if entry is None:
             return [Send(request.reply_to, m.Done(request_id=request.request_id))]
         if entry.stage is not Stage.LIVE or entry.is_leaving:
-            return [_refuse(request, "project_busy", "The project is just coming or going.")]
+            return [refuse(request, "project_busy", "The project is just coming or going.")]
         entry.stage = Stage.PASSIVATING
         entry.passivation = request
         return [
@@ -216,17 +207,19 @@ class Roster:
         project_id = self._by_address.get(key(sender))
         return self._entries[project_id] if project_id is not None else None
 
-    def idle(self, sender: Any, idle: bool) -> list[Effect]:
+    def idle(self, sender: Any, report: m.ProjectIdle) -> list[Effect]:
         if (entry := self._entry_of(sender)) is not None:
-            entry.idle_since = self._clock() if idle else None
-        return []
+            entry.idle_since = self._clock() if report.idle else None
+            if report.is_sandbox_left:
+                self._seats.hold(entry.project_id)
+        return self._make_room()
 
     def passivation_refused(self, sender: Any, code: str, message: str) -> list[Effect]:
         """The actor found work before it read the passivation: it stays, kept requests go to it."""
         entry = self._entry_of(sender)
         if entry is None or entry.passivation is None:
             return []
-        refused = _refuse(entry.passivation, code, message)
+        refused = refuse(entry.passivation, code, message)
         entry.stage, entry.passivation, entry.idle_since = Stage.LIVE, None, None
         kept, entry.kept = entry.kept, []
         return [
@@ -237,25 +230,43 @@ class Roster:
 
     def run_wanted(self, sender: Any) -> list[Effect]:
         entry = self._entry_of(sender)
-        if entry is None or entry.is_running or entry.project_id in self._run_queue:
+        if entry is None:
             return []
-        self._run_queue.append(entry.project_id)
+        self._seats.want_run(entry.project_id)
         return self._grant()
 
     def run_ended(self, sender: Any) -> list[Effect]:
         if (entry := self._entry_of(sender)) is not None:
-            entry.is_running = False
+            self._seats.end_run(entry.project_id)
         return self._grant()
 
     def _grant(self) -> list[Effect]:
+        """Let run whose turn it is, tell the others why they wait, and make room for them."""
+        if self._is_stopping:
+            return []
+        effects: list[Effect] = [
+            Send(self._entries[project_id].address, m.RunGranted(project_id=project_id))
+            for project_id in self._seats.grant()  # who leaves or dies leaves the queue as well
+        ]
+        effects += [
+            Send(
+                self._entries[project_id].address,
+                m.RunDelayed(project_id=project_id, message=sentence),
+            )
+            for project_id, sentence in self._seats.newly_delayed()
+        ]
+        return [*effects, *self._make_room()]
+
+    def _make_room(self) -> list[Effect]:
+        """Passivate who has a sandbox and was idle for the longest, where others lack one."""
+        holders = [e for e in self._entries.values() if self._seats.has_sandbox(e.project_id)]
+        leaving = sum(entry.stage is Stage.PASSIVATING for entry in holders)
+        idle = [e for e in holders if e.stage is Stage.LIVE and e.idle_since is not None]
+        idle.sort(key=lambda entry: entry.idle_since or 0.0)
         effects: list[Effect] = []
-        running = sum(entry.is_running for entry in self._entries.values())
-        while self._run_queue and running < self._max_runs and not self._is_stopping:
-            project_id = self._run_queue.popleft()
-            entry = self._entries[project_id]  # who leaves or dies leaves the queue as well
-            entry.is_running = True
-            running += 1
-            effects.append(Send(entry.address, m.RunGranted(project_id=project_id)))
+        for entry in idle[: max(0, self._seats.lacking() - leaving)]:
+            request = m.PassivateProject(request_id="", project_id=entry.project_id)
+            effects += self._passivate(request, entry)
         return effects
 
     def leaving(self, sender: Any) -> list[Effect]:
@@ -272,7 +283,7 @@ class Roster:
 
     def _ended(self, addresses: Collection[str], *, is_own_fault: bool) -> list[Effect]:
         """Forget all of them first: what is free now must go to none that has died as well."""
-        self._spares = deque(s for s in self._spares if key(s[0]) not in addresses)
+        self._spares.lose(addresses)
         effects: list[Effect] = []
         for address in addresses:
             if (project_id := self._by_address.pop(address, None)) is not None:
@@ -281,9 +292,10 @@ class Roster:
 
     def _vacated(self, project_id: str, *, is_own_fault: bool) -> list[Effect]:
         entry = self._entries.pop(project_id)
-        self._run_queue = deque(p for p in self._run_queue if p != project_id)
+        self._seats.lose_actor(project_id)
         effects = self._answer_passivation(entry)
         if entry.is_leaving or self._is_stopping:
+            self._seats.leave(project_id)
             effects += self._watchers.told(project_id, Stage.ABSENT)
             if entry.kept and not self._is_stopping:
                 effects += self._wait_again(entry)
@@ -296,13 +308,10 @@ class Roster:
         if self._crashes.note(entry.project_id, entry.pid) > MAX_RESTARTS:
             # even the actor that only had to say so died
             self._crashes.forget(entry.project_id)
-            return [
-                *(
-                    _refuse(r, "actor_crashed", "The project's actor keeps ending.")
-                    for r in entry.kept
-                ),
-                *self._watchers.told(entry.project_id, Stage.ABSENT),
-            ]
+            self._seats.leave(entry.project_id)
+            sentence = "The project's actor keeps ending."
+            refusals = [refuse(request, "actor_crashed", sentence) for request in entry.kept]
+            return [*refusals, *self._watchers.told(entry.project_id, Stage.ABSENT)]
         return self._wait_again(entry, self._crashes.report(entry.project_id))
 
     def _wait_again(self, entry: Entry, crash_report: m.CrashReport | None = None) -> list[Effect]:
@@ -322,18 +331,21 @@ class Roster:
     # --- the clock and the end -----------------------------------------------------------------
 
     def passivate_idle(self, idle_seconds: float | None = None) -> list[Effect]:
-        """Passivate who has been idle for long enough."""
-        limit = self._idle_seconds if idle_seconds is None else idle_seconds
-        effects: list[Effect] = []
+        """Passivate who has been idle for long enough, or for so many seconds."""
+        effects = self._make_room()
+        self._seats.forget_visits()  # who still waits for an app asks again
         for entry in list(self._entries.values()):
-            if (
-                entry.stage is Stage.LIVE
-                and entry.idle_since is not None
-                and self._clock() - entry.idle_since >= limit
-            ):
+            if entry.stage is not Stage.LIVE or entry.idle_since is None:
+                continue
+            limit = self._idle_limit(entry) if idle_seconds is None else idle_seconds
+            if self._clock() - entry.idle_since >= limit:
                 request = m.PassivateProject(request_id="", project_id=entry.project_id)
                 effects += self._passivate(request, entry)
         return effects
+
+    def _idle_limit(self, entry: Entry) -> float:
+        has_sandbox = self._seats.has_sandbox(entry.project_id)
+        return self._sandbox_idle_seconds if has_sandbox else self._idle_seconds
 
     def look_after(self) -> list[Effect]:
         """Ask who is not idle for a sign of life; have ended who gives none."""
@@ -359,22 +371,21 @@ class Roster:
         effects: list[Effect] = []
         for project_id in self._waiting:
             entry = self._entries.pop(project_id)
-            effects += [_refuse(r, *_STOPPING) for r in entry.kept]
+            effects += [refuse(r, *_STOPPING) for r in entry.kept]
             effects += self._watchers.told(project_id, Stage.ABSENT)
         self._waiting.clear()
         for entry in self._entries.values():
-            effects += [_refuse(r, *_STOPPING) for r in entry.kept]
+            effects += [refuse(r, *_STOPPING) for r in entry.kept]
             entry.kept = []
             effects.append(Send(entry.address, m.SaveAndStop()))
         return effects
 
     def _info(self, request: m.ProjectRequest) -> m.ProjectInfo:
-        entry = self._entries.get(request.project_id)
         return m.ProjectInfo(
             request_id=request.request_id,
             project_id=request.project_id,
             stage=self.stage(request.project_id),
-            running=entry.is_running if entry else False,
+            running=self._seats.is_running(request.project_id),
         )
 
 
@@ -386,9 +397,3 @@ def key(address: Any) -> str:
 def addressed(request: m.Request, sender: Any) -> Any:
     """Return the request with `reply_to` filled in."""
     return request if request.reply_to is not None else replace(request, reply_to=sender)
-
-
-def _refuse(request: m.ProjectRequest, code: str, message: str) -> Send:
-    return Send(
-        request.reply_to, m.Failed(request_id=request.request_id, code=code, message=message)
-    )

@@ -126,6 +126,15 @@ class Settings:
     idle_seconds: float = _setting(
         "CODEGEN_IDLE_SECONDS", 60.0, "after this long without work an actor leaves memory", low=0
     )
+    sandbox_idle_seconds: float = _setting(
+        "CODEGEN_SANDBOX_IDLE_SECONDS",
+        300.0,
+        "after this long without work or visitors a Docker sandbox is stopped",
+        low=0,
+    )
+    max_sandboxes: int = _setting(
+        "CODEGEN_MAX_SANDBOXES", 100, "most Docker sandboxes that are in use at once", low=1
+    )
     max_cost_usd: float = _setting(
         "CODEGEN_MAX_COST_USD", 0.0, "most that the models of one run may cost; 0 is no cap", low=0
     )

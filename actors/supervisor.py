@@ -28,6 +28,7 @@ from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
 from actors.lineage import LOOK_SECONDS, LOOK_SIGNAL, ORPHANED_SECONDS, Lineage, has_ended
 from actors.nursery import MAX_CHILDREN, Nursery
 from actors.roster import Roster, addressed, key
+from actors.seats import Seats
 from actors.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,17 @@ class Supervisor(BaseActor):
     def __init__(self) -> None:
         super().__init__()
         settings = self.settings
+        uses_containers = settings.sandbox == "docker"  # no auto here
         self._roster = Roster(
-            max_runs=settings.max_runs,
+            seats=Seats(
+                max_runs=settings.max_runs,
+                max_sandboxes=settings.max_sandboxes if uses_containers else None,
+            ),
             spares=settings.spare_actors,
             idle_seconds=settings.idle_seconds,
+            sandbox_idle_seconds=(
+                settings.sandbox_idle_seconds if uses_containers else settings.idle_seconds
+            ),
             clock=time.monotonic,
         )
         self._tick_seconds = min(TICK_SECONDS, max(0.05, settings.idle_seconds / 2))
@@ -133,7 +141,7 @@ class Supervisor(BaseActor):
 
     @handles(m.ProjectIdle)
     def note_idle(self, message: m.ProjectIdle, sender: Any) -> None:
-        self._carry_out(self._roster.idle(sender, message.idle))
+        self._carry_out(self._roster.idle(sender, message))
 
     @handles(m.PassivationRefused)
     def keep(self, message: m.PassivationRefused, sender: Any) -> None:

@@ -72,7 +72,7 @@ def environment(engine: DockerEngine, model: ScriptedOpenRouter) -> dict[str, st
     return {
         **model.environment,
         **engine.environment,
-        "CODEGEN_IDLE_SECONDS": "0.5",
+        "CODEGEN_SANDBOX_IDLE_SECONDS": "0.5",
     }
 
 
@@ -164,7 +164,7 @@ async def test_what_was_killed_with_its_containers_running_stops_or_removes_them
 ) -> None:
     openrouter.add_phase("Server", BASE, last=True)
     settings = environment(docker_engine, openrouter)
-    service = await services.start(**settings | {"CODEGEN_IDLE_SECONDS": "600"})
+    service = await services.start(**settings | {"CODEGEN_SANDBOX_IDLE_SECONDS": "600"})
     for project_id in ("kept", "deleted"):
         viewer = Viewer(service, project_id)
         async with viewer.connected():

@@ -158,6 +158,7 @@ async def _open_stage(
         {
             **model.environment,
             "CODEGEN_IDLE_SECONDS": str(plan.idle_seconds),
+            "CODEGEN_SANDBOX_IDLE_SECONDS": str(plan.idle_seconds),
             **CAPS,
             **engine,
         },

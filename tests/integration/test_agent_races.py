@@ -16,6 +16,7 @@ from actors.errors import SandboxUnavailable
 from actors.events import RunState
 from actors.generation import pipeline
 from actors.roster import Roster, Stage
+from actors.seats import Seats
 from actors.state import ProjectState
 from actors.store import Store
 from tests.support.agent import MORE, SITE, World
@@ -234,7 +235,13 @@ async def test_a_request_that_changes_nothing_leaves_the_project_ready_for_passi
     world: World, type_: type[m.ProjectRequest], fields: dict[str, Any], answered: str | None
 ) -> None:
     now = 0.0
-    roster = Roster(max_runs=1, spares=0, idle_seconds=60, clock=lambda: now)
+    roster = Roster(
+        seats=Seats(max_runs=1, max_sandboxes=None),
+        spares=0,
+        idle_seconds=60,
+        sandbox_idle_seconds=60,
+        clock=lambda: now,
+    )
     roster.request(m.ReviveProject(request_id="r", project_id="p1", reply_to="gateway"))
     roster.spare_ready("actor", 1)
     await world.live()
@@ -244,7 +251,7 @@ async def test_a_request_that_changes_nothing_leaves_the_project_ready_for_passi
         nonlocal heard
         for message in world.desk.told[heard:]:
             assert isinstance(message, m.ProjectIdle)
-            roster.idle("actor", message.idle)
+            roster.idle("actor", message)
         heard = len(world.desk.told)
 
     report()

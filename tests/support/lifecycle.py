@@ -17,11 +17,14 @@ from itertools import count
 from actors import messages as m
 from actors.crashes import MAX_RESTARTS
 from actors.effects import Breed, Effect, ForgetBirths, Send
-from actors.roster import BIRTH_SECONDS, Roster, Stage
+from actors.roster import Roster, Stage
+from actors.seats import Seats
+from actors.spares import BIRTH_SECONDS
 from tests.support.simulated_actor import Actor, Project
 
 PROJECTS = ("p", "q")
 MAX_RUNS = 1
+MAX_SANDBOXES = 1  # so that one project has to make room for the other
 IDLE_SECONDS = 2 * BIRTH_SECONDS
 NURSERY_ROOM = 2
 MAX_MOVES_TO_REST = 400  # a world that takes more goes round in circles
@@ -50,7 +53,11 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.roster = Roster(
-            max_runs=MAX_RUNS, spares=1, idle_seconds=IDLE_SECONDS, clock=self._clock
+            seats=Seats(max_runs=MAX_RUNS, max_sandboxes=MAX_SANDBOXES),
+            spares=1,
+            idle_seconds=IDLE_SECONDS,
+            sandbox_idle_seconds=IDLE_SECONDS,
+            clock=self._clock,
         )
         self.projects = {project_id: Project() for project_id in PROJECTS}
         self.actors: dict[str, Actor] = {}
@@ -281,8 +288,8 @@ class World:
         """The supervisor takes an actor's next message."""
         roster = self.roster
         match self.actors[address].outbox.popleft():
-            case m.ProjectIdle(idle=idle):
-                self._carry_out(roster.idle(address, idle))
+            case m.ProjectIdle() as report:
+                self._carry_out(roster.idle(address, report))
             case m.PassivationRefused(code=code, message=message):
                 self._carry_out(roster.passivation_refused(address, code, message))
             case m.RunWanted():

@@ -39,7 +39,7 @@ LAYERS = (
     ("commands",),
     ("office",),
     ("agent",),
-    ("project", "roster", "nursery", "supervisor"),
+    ("project", "seats", "spares", "roster", "nursery", "supervisor"),
     ("system",),
 )
 
@@ -83,6 +83,8 @@ PURE = {
     "actors.projections",
     "actors.records",
     "actors.rehearsal",
+    "actors.seats",
+    "actors.spares",
     "actors.roster",
     "actors.snapshot",
     "actors.state",

@@ -13,18 +13,32 @@ from actors.roster import (
     Stage,
     addressed,
 )
+from actors.seats import Seats
 from actors.watchdog import HUNG_SECONDS, PING_SECONDS
+
+
+def report(idle: bool, *, is_sandbox_left: bool = False) -> m.ProjectIdle:
+    return m.ProjectIdle(project_id="p", idle=idle, is_sandbox_left=is_sandbox_left)
 
 
 class World:
     """A roster with the replies, births and deliveries that it asked for."""
 
-    def __init__(self, *, max_runs: int = 2, spares: int = 1, idle_seconds: float = 10) -> None:
+    def __init__(
+        self,
+        *,
+        max_runs: int = 2,
+        max_sandboxes: int | None = None,
+        spares: int = 1,
+        idle_seconds: float = 10,
+        sandbox_idle_seconds: float = 10,
+    ) -> None:
         self.now = 1.0
         self.roster = Roster(
-            max_runs=max_runs,
+            seats=Seats(max_runs=max_runs, max_sandboxes=max_sandboxes),
             spares=spares,
             idle_seconds=idle_seconds,
+            sandbox_idle_seconds=sandbox_idle_seconds,
             clock=lambda: self.now,
         )
         self.sent: list[tuple[str, m.Message]] = []
@@ -131,7 +145,7 @@ def test_get_project_creates_nothing(world: World) -> None:
 
 def test_an_idle_actor_is_passivated_when_its_time_has_come(world: World) -> None:
     address = live(world)
-    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    world.do(world.at(100.0).idle(world.actor_of("p"), report(True)))
     world.do(world.at(109.0).passivate_idle())
     assert world.roster.stage("p") is Stage.LIVE
     world.do(world.at(110.0).passivate_idle())
@@ -144,20 +158,20 @@ def test_an_idle_actor_is_passivated_when_its_time_has_come(world: World) -> Non
 
 def test_an_actor_that_works_again_is_not_passivated(world: World) -> None:
     live(world)
-    world.do(world.at(100.0).idle(world.actor_of("p"), True))
-    world.do(world.at(105.0).idle(world.actor_of("p"), False))
+    world.do(world.at(100.0).idle(world.actor_of("p"), report(True)))
+    world.do(world.at(105.0).idle(world.actor_of("p"), report(False)))
     world.do(world.at(1000.0).passivate_idle())
     assert world.roster.stage("p") is Stage.LIVE
 
 
 def test_who_asks_for_the_app_begins_the_idle_time_anew(world: World) -> None:
     address = live(world)
-    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    world.do(world.at(100.0).idle(world.actor_of("p"), report(True)))
     request = world.request(m.OpenPreview)
     assert world.to(address)[-1] == request
     world.do(world.at(1000.0).passivate_idle())  # while the actor has not said that it is idle
     assert world.roster.stage("p") is Stage.LIVE
-    world.do(world.at(1000.0).idle(world.actor_of("p"), True))
+    world.do(world.at(1000.0).idle(world.actor_of("p"), report(True)))
     world.do(world.at(1009.0).passivate_idle())
     assert world.roster.stage("p") is Stage.LIVE
     world.do(world.at(1010.0).passivate_idle())
@@ -166,7 +180,7 @@ def test_who_asks_for_the_app_begins_the_idle_time_anew(world: World) -> None:
 
 def test_a_clean_up_may_name_its_own_limit(world: World) -> None:
     live(world)
-    world.do(world.at(100.0).idle(world.actor_of("p"), True))
+    world.do(world.at(100.0).idle(world.actor_of("p"), report(True)))
     world.do(world.at(100.0).passivate_idle(0.0))
     assert world.roster.stage("p") is Stage.PASSIVATING
 
@@ -285,7 +299,7 @@ def test_a_late_report_of_a_dead_actor_does_not_count_for_its_successor(world: W
     for late in (
         world.roster.run_wanted(old),
         world.roster.leaving(old),
-        world.at(0.0).idle(old, True),
+        world.at(0.0).idle(old, report(True)),
         world.roster.passivation_refused(old, "", ""),
     ):
         assert late == []
@@ -399,7 +413,7 @@ def test_an_actor_that_answers_is_asked_again_and_lives(world: World) -> None:
 
 def test_an_idle_actor_is_left_alone_until_it_is_told_something(world: World) -> None:
     address = live(world)
-    world.do(world.at(2.0).idle(address, True))
+    world.do(world.at(2.0).idle(address, report(True)))
     look_after(world, 3.0)
     look_after(world, 100.0)
     assert m.Ping() not in world.to(address)
@@ -411,7 +425,7 @@ def test_an_idle_actor_is_left_alone_until_it_is_told_something(world: World) ->
 
 def test_an_actor_that_hangs_while_it_is_passivated_is_ended(world: World) -> None:
     address = live(world)
-    world.do(world.at(2.0).idle(address, True))
+    world.do(world.at(2.0).idle(address, report(True)))
     world.request(m.PassivateProject)
     for at in (3.0, 3.0 + PING_SECONDS, 3.0 + PING_SECONDS + HUNG_SECONDS):
         look_after(world, at)
@@ -519,7 +533,7 @@ def test_an_actor_that_dies_while_stopping_is_not_revived(world: World) -> None:
 
 
 def test_an_idle_report_for_an_absent_project_is_ignored(world: World) -> None:
-    world.do(world.at(1.0).idle(world.actor_of("p"), True))
+    world.do(world.at(1.0).idle(world.actor_of("p"), report(True)))
     world.do(world.roster.leaving(world.actor_of("p")))
     assert world.roster.count == 0
 
@@ -528,3 +542,68 @@ def test_the_sender_is_the_reply_address_unless_one_is_given() -> None:
     request = m.GetStatus(request_id="1")
     assert addressed(request, "sender").reply_to == "sender"
     assert addressed(addressed(request, "first"), "second").reply_to == "first"
+
+
+# --- sandboxes -----------------------------------------------------------------------------------
+
+
+def with_one_sandbox() -> tuple[World, str, str]:
+    """A place for one sandbox; `p` has it, `q` is live as well."""
+    world = World(max_sandboxes=1, sandbox_idle_seconds=100)
+    world.generate("p")
+    one = world.give_birth()
+    world.generate("q")
+    other = world.give_birth()
+    world.do(world.roster.run_wanted(one))
+    return world, one, other
+
+
+def test_whoever_was_idle_for_the_longest_makes_room_for_a_run() -> None:
+    world, one, other = with_one_sandbox()
+    world.do(world.roster.run_wanted(other))
+    delayed = world.to(other)[-1]
+    assert isinstance(delayed, m.RunDelayed)
+    assert "CODEGEN_MAX_SANDBOXES" in delayed.message
+    world.do(world.roster.run_ended(one))
+    assert not any(isinstance(message, m.PassivateProject) for message in world.to(one))
+    world.do(world.roster.idle(one, report(True)))
+    assert isinstance(world.to(one)[-1], m.PassivateProject)
+    world.do(world.roster.leaving(one))
+    assert world.to(other)[-1] == delayed
+    world.do(world.roster.exited(one))
+    assert world.to(other)[-1] == m.RunGranted(project_id="q")
+
+
+def test_a_preview_without_a_place_is_refused_and_makes_room() -> None:
+    world, one, _ = with_one_sandbox()
+    world.do(world.roster.run_ended(one))
+    world.do(world.roster.idle(one, report(True)))
+    request = world.request(m.OpenPreview, "q")
+    [refusal] = [message for message in world.to("gateway") if isinstance(message, m.Failed)]
+    assert (refusal.request_id, refusal.code) == (request.request_id, "project_busy")
+    world.do(world.roster.passivate_idle())
+    assert isinstance(world.to(one)[-1], m.PassivateProject)
+
+
+def test_who_has_a_sandbox_stays_longer() -> None:
+    world, one, other = with_one_sandbox()
+    world.do(world.roster.run_ended(one))
+    for address in (one, other):
+        world.do(world.roster.idle(address, report(True)))
+    world.do(world.at(50.0).passivate_idle())
+    assert isinstance(world.to(other)[-1], m.PassivateProject)
+    assert not isinstance(world.to(one)[-1], m.PassivateProject)
+    world.do(world.at(102.0).passivate_idle())
+    assert isinstance(world.to(one)[-1], m.PassivateProject)
+
+
+def test_a_sandbox_that_an_earlier_owner_left_running_takes_a_place() -> None:
+    world = World(max_sandboxes=1, sandbox_idle_seconds=100)
+    world.generate("p")
+    address = world.give_birth()
+    world.do(world.roster.idle(address, report(True, is_sandbox_left=True)))
+    world.do(world.at(50.0).passivate_idle())
+    assert not isinstance(world.to(address)[-1], m.PassivateProject)
+    world.request(m.OpenPreview, "q")
+    world.do(world.roster.passivate_idle())
+    assert isinstance(world.to(address)[-1], m.PassivateProject)
