@@ -14,6 +14,7 @@ from tests.benchmarks import (
     parser,
     recovery,
     revive,
+    sandbox,
     storm,
     stream,
 )
@@ -52,4 +53,5 @@ CASES = {
     "recovery": Case(recovery.measure, recovery.load),
     "storm": Case(storm.measure, storm.load),
     "parser": Case(parser.measure),
+    "sandbox": Case(sandbox.measure),
 }

@@ -17,6 +17,7 @@ class Options:
     kills: int = 50
     storm_viewers: int = 1_000
     parsed_megabytes: tuple[int, ...] = (1, 2, 4, 8)
+    sandboxes: int = 6  # at once
 
 
 #: Shows in seconds that a case works; there is little in its figures.
@@ -29,4 +30,5 @@ QUICK = Options(
     kills=2,
     storm_viewers=20,
     parsed_megabytes=(1,),
+    sandboxes=2,
 )

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 MAX_SECONDS = 100.0
-CASES = ("stream", "journal", "revive", "recovery", "storm", "parser")
+CASES = ("stream", "journal", "revive", "recovery", "storm", "parser", "sandbox")
 
 
 async def benchmark(*arguments: str) -> None:
