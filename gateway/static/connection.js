@@ -58,12 +58,14 @@ export class Connection {
     this.onFrame(frame);
   }
 
-  generate(description) {
-    this.send({ type: "generate", id: randomHex(16), description });
+  generate(description, mode = "queue") {
+    this.send({ type: "generate", id: randomHex(16), description, mode });
   }
 
-  cancel() {
-    this.send({ type: "cancel", id: randomHex(16) });
+  /** Stop the run, or take one command out of the queue. */
+  cancel(commandId) {
+    const target = commandId === undefined ? {} : { commandId };
+    this.send({ type: "cancel", id: randomHex(16), ...target });
   }
 
   send(command) {

@@ -24,6 +24,12 @@ export function sizeText(size) {
   return size < 999_950 ? `${(size / 1000).toFixed(1)} KB` : `${(size / 1e6).toFixed(1)} MB`;
 }
 
+/** What model calls have consumed, in words: "8,561 tokens, $0.0123". */
+export function usageText({ promptTokens, completionTokens, costUsd }) {
+  const tokens = `${(promptTokens + completionTokens).toLocaleString("en")} tokens`;
+  return costUsd > 0 ? `${tokens}, $${costUsd.toFixed(4)}` : tokens;
+}
+
 /** "just now", "5 min ago", "3 h ago", then the date. */
 export function agoText(time, now = Date.now()) {
   const minutes = Math.floor((now - new Date(time).getTime()) / 60_000);

@@ -1,7 +1,7 @@
 // The left panel: wishes, phases with their files, the step under way, problems, the next wish.
 
 import { clear, h } from "./dom.js";
-import { sizeText } from "./format.js";
+import { sizeText, usageText } from "./format.js";
 import { isActive } from "./store.js";
 import { wishForm } from "./wish.js";
 
@@ -13,10 +13,14 @@ const STEP_WORDS = {
 };
 
 export class ProgressView {
-  constructor(project, { onWish, onStop, onFile }) {
+  constructor(project, { onWish, onStop, onDrop, onFile }) {
     this.project = project;
+    this.onWish = onWish;
+    this.onDrop = onDrop;
     this.onFile = onFile;
-    this.story = h("div", { class: "story" });
+    // What has buttons is drawn only when it changes: a click needs the same element twice.
+    this.parts = ["wishes", "phases", "step", "ending"].map((name) => new Part(this, name));
+    this.story = h("div", { class: "story" }, ...this.parts.map((part) => part.element));
     this.form = wishForm({ label: "What should change?", action: "Send", onWish });
     this.stop = h("button", { type: "button", class: "quiet", onclick: onStop }, "Stop");
     this.form.actions.prepend(this.stop);
@@ -31,11 +35,14 @@ export class ProgressView {
   draw() {
     const { project, story } = this;
     this.stop.hidden = !isActive(project);
+    this.form.offerModes(isActive(project));
     const isAtEnd = story.scrollHeight - story.scrollTop - story.clientHeight < 40;
-    clear(story);
-    story.append(...this.wishes(), ...project.phases.map((phase) => this.phase(phase)));
-    story.append(...this.step(), ...this.ending());
+    for (const part of this.parts) part.draw();
     if (isAtEnd) story.scrollTop = story.scrollHeight;
+  }
+
+  phases() {
+    return this.project.phases.map((phase) => this.phase(phase));
   }
 
   wishes() {
@@ -45,10 +52,19 @@ export class ProgressView {
     }
     return [
       ...descriptions.map((text) => h("p", { class: "said" }, text)),
-      ...queue.map(({ description }) =>
-        h("p", { class: "said waiting" }, description, h("span", { class: "tag" }, "queued")),
-      ),
+      ...queue.map((command) => this.queued(command)),
     ];
+  }
+
+  queued({ id, description }) {
+    const drop = { type: "button", class: "quiet", onclick: () => this.onDrop(id) };
+    return h(
+      "p",
+      { class: "said waiting" },
+      description,
+      h("span", { class: "tag" }, "queued"),
+      h("button", { ...drop, "aria-label": `Remove from the queue: ${description}` }, "Remove"),
+    );
   }
 
   phase(phase) {
@@ -57,7 +73,13 @@ export class ProgressView {
     return h(
       "article",
       { class: "phase" },
-      h("h3", {}, h("span", { class: "faint" }, `Phase ${phase.number} `), phase.name),
+      h(
+        "h3",
+        {},
+        h("span", { class: "faint" }, `Phase ${phase.number} `),
+        phase.name,
+        phase.status === "failed" ? h("span", { class: "tag" }, "to be repaired") : null,
+      ),
       h("p", { class: "faint" }, phase.description),
       h("ul", { class: "ticks" }, ...[...planned, ...extra].map((path) => this.tick(phase, path))),
     );
@@ -98,8 +120,9 @@ export class ProgressView {
   }
 
   ending() {
-    const { problem, refusal, notice, state, previewUrl } = this.project;
+    const { problem, problems, refusal, notice, state, previewUrl, usage } = this.project;
     const parts = [];
+    if (problems.length > 0 && !isActive(this.project)) parts.push(this.openProblems(problems));
     if (notice) parts.push(h("p", { class: "note" }, notice));
     if (state === "complete") {
       const text = previewUrl ? "The app is ready." : "The files are ready.";
@@ -115,9 +138,61 @@ export class ProgressView {
         ),
       );
     }
+    if (usage.calls > 0) parts.push(h("p", { class: "faint usage" }, usageText(usage)));
     return parts;
   }
+
+  /** What is known to be wrong with the app; the next plan is told of it. */
+  openProblems(problems) {
+    const wish = "Fix the open problems of the app.";
+    return h(
+      "div",
+      { class: "note error" },
+      h("ul", {}, ...problems.map((text) => h("li", {}, text.split("\n")[0]))),
+      h("button", { type: "button", class: "quiet", onclick: () => this.onWish(wish, "queue") }, "Fix this"),
+    );
+  }
 }
+
+/** A part of the story, drawn by the view's method of its name where what that shows has changed. */
+class Part {
+  constructor(view, name) {
+    this.view = view;
+    this.name = name;
+    this.shown = "";
+    this.element = h("div", { class: "part" });
+  }
+
+  draw() {
+    const wanted = JSON.stringify(SHOWS[this.name](this.view.project));
+    if (wanted === this.shown) return;
+    this.shown = wanted;
+    clear(this.element);
+    this.element.append(...this.view[this.name]());
+  }
+}
+
+const SHOWS = {
+  wishes: ({ descriptions, queue, isLoaded }) => [descriptions, queue, isLoaded],
+  phases: ({ phases, openFile }) => [phases, openFile?.path, openFile?.size],
+  step: (project) => [
+    isActive(project),
+    project.state,
+    project.designing,
+    Boolean(project.openFile),
+    project.log.slice(-LOG_LINES_SHOWN),
+  ],
+  ending: (project) => [
+    isActive(project),
+    project.state,
+    project.problem,
+    project.problems,
+    project.refusal,
+    project.notice,
+    project.previewUrl,
+    project.usage,
+  ],
+};
 
 function purpose(phase, path) {
   return phase.files.find((file) => file.path === path)?.purpose ?? path;

@@ -18,8 +18,9 @@ export function showProject(page, id) {
   const code = new CodeView(project);
   const preview = new PreviewView(project);
   const progress = new ProgressView(project, {
-    onWish: (description) => connection.generate(description),
+    onWish: (description, mode) => connection.generate(description, mode),
     onStop: () => connection.cancel(),
+    onDrop: (commandId) => connection.cancel(commandId),
     onFile: (path) => {
       code.choose(path);
       showPanel("code");
@@ -76,7 +77,14 @@ export function showProject(page, id) {
   const wish = pendingWishes.get(id);
   if (pendingWishes.delete(id)) connection.generate(wish);
   draw();
-  return () => connection.close();
+  const stopByKey = (event) => {
+    if (event.key === "Escape" && !event.isComposing && isActive(project)) connection.cancel();
+  };
+  addEventListener("keydown", stopByKey);
+  return () => {
+    removeEventListener("keydown", stopByKey);
+    connection.close();
+  };
 }
 
 async function askAndDelete(id) {

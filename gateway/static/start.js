@@ -6,7 +6,7 @@ import { agoText, newProjectId } from "./format.js";
 import { wishForm } from "./wish.js";
 
 const IDEAS = ["a pomodoro timer", "a tip calculator", "a drum machine", "a habit tracker"];
-const STATUS_WORDS = { idle: "Idle", generating: "Building", complete: "Complete", error: "Error" };
+const STATUS_WORDS = { idle: "Idle", generating: "Building", paused: "Paused", complete: "Complete", error: "Error" };
 
 /** Wishes made here and not yet sent, by the project that they will make. */
 export const pendingWishes = new Map();

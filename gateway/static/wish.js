@@ -1,8 +1,16 @@
-// The form for a wish: a growing text field and a button; Enter sends, Shift+Enter breaks the line.
+// The form for a wish: a growing text field, a choice of when it counts, and a button; Enter sends,
+// Shift+Enter breaks the line.
 
 import { h } from "./dom.js";
 
 const MAX_DESCRIPTION_CHARS = 20_000;
+
+/** When a wish counts that is sent while a run is under way. */
+const MODES = {
+  queue: "after this run",
+  steer: "now, go on with it",
+  replace: "instead of this run",
+};
 
 export function wishForm({ label, action, onWish, ...attributes }) {
   const field = h("textarea", {
@@ -18,6 +26,8 @@ export function wishForm({ label, action, onWish, ...attributes }) {
     },
   });
   const button = h("button", { type: "submit", class: "main" }, action);
+  const options = Object.entries(MODES).map(([mode, words]) => h("option", { value: mode }, words));
+  const choice = h("select", { "aria-label": "When it counts", hidden: true }, ...options);
   const element = h(
     "form",
     {
@@ -29,14 +39,15 @@ export function wishForm({ label, action, onWish, ...attributes }) {
       ...attributes,
     },
     field,
-    h("div", { class: "wish-actions" }, button),
+    h("div", { class: "wish-actions" }, choice, button),
   );
 
   function send() {
     const description = field.value.trim();
     if (!description) return;
     field.value = "";
-    onWish(description);
+    onWish(description, choice.hidden ? "queue" : choice.value);
+    choice.value = "queue";
   }
 
   return {
@@ -47,5 +58,8 @@ export function wishForm({ label, action, onWish, ...attributes }) {
       field.focus();
     },
     actions: element.lastElementChild,
+    offerModes: (isOffered) => {
+      choice.hidden = !isOffered;
+    },
   };
 }
