@@ -285,11 +285,14 @@ def _change_run(state: ProjectState, **changes: Any) -> None:
 
 
 def _steer(state: ProjectState, event: ev.RunSteered) -> None:
+    """Let so many phases follow as the wish asks for; one that only has to start is not cut."""
     if state.run is not None:
+        of_run = state.phases[state.run.first_phase - 1 :]
+        is_written = bool(of_run) and of_run[-1].status is PhaseStatus.WRITTEN
         command = replace(
             state.run.command,
             model=event.model,
-            max_phases=completed_phases(state) + event.max_phases,
+            max_phases=completed_phases(state) + is_written + event.max_phases,
         )
         state.run = replace(state.run, command=command, is_steered=True)
 

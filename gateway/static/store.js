@@ -72,9 +72,11 @@ const withCall = (usage, data) => ({
   estimatedCalls: usage.estimatedCalls + (data.estimated ? 1 : 0),
 });
 
-function completedPhases(project) {
+/** How many phases of the run are complete, or have only to start. */
+function donePhases(project) {
   const ofRun = project.phases.slice(project.run ? project.run.firstPhase - 1 : Infinity);
-  return ofRun.filter((phase) => phase.status === "complete").length;
+  const complete = ofRun.filter((phase) => phase.status === "complete").length;
+  return complete + (ofRun.at(-1)?.status === "written" ? 1 : 0);
 }
 
 const dequeue = (project, id) => project.queue.filter((command) => command.id !== id);
@@ -113,7 +115,7 @@ const HANDLERS = {
   run_steered(project, data) {
     project.descriptions = [...project.descriptions, data.description];
     project.notice = "The plan is made anew with your wish.";
-    const maxPhases = completedPhases(project) + data.maxPhases;
+    const maxPhases = donePhases(project) + data.maxPhases;
     changeRun(project, { model: data.model, maxPhases, isSteered: true });
   },
   run_paused(project, data) {

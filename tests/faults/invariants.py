@@ -243,22 +243,25 @@ class _RunSeen:
     id: str
     wanted: int
     done: int = 0
+    is_written: bool = False  # the newest phase, and not yet done
     is_steered: bool = False  # and no plan knows of it
 
     def follow(self, row: Row, phases: Mapping[str, int], wishes: int) -> None:
         """Take the next event; the project's users have had so many wishes by then."""
         match row.type:
             case "run_steered":  # from here on as many as the new wish asks for
-                self.wanted = self.done + phases[row.data["id"]]
+                self.wanted = self.done + self.is_written + phases[row.data["id"]]
                 self.is_steered = True
             case "phase_cut":  # it is none of those that were asked for
                 self.done += 1
                 self.wanted += 1
+            case "files_written":
+                self.is_written = True
             case "phase_completed":
+                self.is_written = False
                 self.done += 1
             case "phase_designed":
                 self.is_steered = row.data["wishes"] < wishes
-                self.wanted = max(self.wanted, self.done + 1)  # steered behind its last file
 
 
 def _check_ending(project_id: str, run: _RunSeen, row: Row) -> None:

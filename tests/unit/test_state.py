@@ -280,6 +280,17 @@ def designed(*paths: str, wishes: int = 0, problems: int = 0) -> ev.PhaseDesigne
     return ev.PhaseDesigned(phase=plan, wishes=wishes, problems=problems)
 
 
+def test_a_wish_that_steers_while_a_phase_is_being_started_has_its_phases_after_that() -> None:
+    written = [designed("x", wishes=1), ev.FilesWritten(count=1)]
+    state = fold(started("a"), *written, steered(2))
+    assert state.run is not None
+    assert state.run.command.max_phases == 3
+    later = replace(started("b"), first_phase=2)
+    state = fold(started("a"), *written, ev.GenerationCancelled(reason="user"), later, steered(2))
+    assert state.run is not None
+    assert state.run.command.max_phases == 2
+
+
 def test_a_wish_that_steers_changes_the_run_until_a_plan_knows_it() -> None:
     history = [queued("a"), started("a"), designed("x", wishes=1), steered()]
     state = fold(*history)
