@@ -163,7 +163,7 @@ class Injector:
         found = []
         for project_id, pid in sorted((await self._house.pids()).items()):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if not is_kill or self._crashes[project_id] < MAX_CRASHES:
+                if not is_kill or self._crashes[project_id] + self._crashes[""] < MAX_CRASHES:
                     found.append((project_id, psutil.Process(pid)))
         return found
 
@@ -178,8 +178,11 @@ class Injector:
         return [("", child) for child in born if child.pid not in adopted]
 
     def _count_crashes(self, fault: Fault, name: str) -> None:
-        """Count a crash, or forget all where their counter is about to die."""
-        if fault.way is Way.KILL and fault.kind is Kind.ACTOR:
+        """Count a crash, or forget all where their counter is about to die.
+
+        A spare, which has no name, may have been given to any project just now.
+        """
+        if fault.way is Way.KILL and fault.kind in (Kind.ACTOR, Kind.SPARE):
             self._crashes[name] += 1
         elif fault.way is Way.KILL and fault.kind in SYSTEM:
             self._crashes.clear()
