@@ -26,6 +26,9 @@ CREATE TABLE IF NOT EXISTS projects (
     updated_at timestamptz NOT NULL DEFAULT now()   -- of the last change of run, queue or state
 );
 CREATE INDEX IF NOT EXISTS projects_newest ON projects (updated_at DESC, id);
+-- Of the ids that are no host names of their own (actors/addresses.py).
+CREATE INDEX IF NOT EXISTS projects_digest
+    ON projects (left(encode(sha256(id::bytea), 'hex'), 20));
 
 -- One row per project, updated up to 20 times a second while its model writes. No index holds a
 -- column that such an update changes, and half of each page is free: the updates stay within their

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from actors import events as ev
 from actors import messages as m
+from actors.addresses import preview_url
 from actors.commands import Commands
 from actors.errors import (
     ActorCrashed,
@@ -29,7 +30,6 @@ from actors.generation.deployment import Deployment
 from actors.journal import Journal
 from actors.office import Office, Tools
 from actors.outage import Patience
-from actors.paths import preview_url
 from actors.preview import Preview
 from actors.runner import AbortReason, Runner
 from actors.service_log import last_records
@@ -39,6 +39,7 @@ from actors.turns import Turns
 
 log = logging.getLogger(__name__)
 
+BUILDING = "building the app"
 SAVE_SECONDS = 3.0  # for each call that saves, when the service stops while PostgreSQL is away
 
 
@@ -55,7 +56,7 @@ class ProjectAgent:
         self._office = office
         self._deployment = Deployment(
             lambda: tools.make_sandbox(self._note_sandbox_log),
-            preview_url(settings.url, project_id),
+            preview_url(settings.preview_base, project_id),
         )
         self._journal: Journal | None = None
         self._feed: Feed | None = None
@@ -188,6 +189,9 @@ class ProjectAgent:
             if self._journal is None:
                 self._handle_unclaimed(message)
                 return
+            if isinstance(message, m.FindPreview) and not self._deployment.is_serving:
+                self._tell_preview(message)
+                return  # no turn: nobody uses the app, so the idle time goes on
             if isinstance(message, m.SaveAndStop):
                 self._patience.give_up_in(SAVE_SECONDS)
             async with self._turns.taken(message):
@@ -254,6 +258,8 @@ class ProjectAgent:
                 self._office.answer(message, self._info(message))
             case m.OpenPreview():
                 await self._open_preview(message)
+            case m.FindPreview():
+                self._tell_preview(message)
             case m.PassivateProject():
                 if not self._is_idle:
                     raise ProjectBusy("The project has work to do.")
@@ -285,8 +291,16 @@ class ProjectAgent:
 
     async def _open_preview(self, request: m.OpenPreview) -> None:
         assert self._runner is not None
-        url = self._deployment.url if self._runner.is_active else await self._preview.open()
-        self._office.answer(request, m.PreviewOpened(request_id=request.request_id, url=url))
+        if not self._runner.is_active:
+            await self._preview.open()
+        self._tell_preview(request)
+
+    def _tell_preview(self, request: m.OpenPreview | m.FindPreview) -> None:
+        assert self._runner is not None
+        stage = BUILDING if self._runner.is_active else self._preview.stage
+        url = None if self._preview.is_opening else self._deployment.url
+        opened = m.PreviewOpened(request_id=request.request_id, url=url, stage=stage)
+        self._office.answer(request, opened)
 
     # --- the run ---------------------------------------------------------------------------------
 

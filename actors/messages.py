@@ -84,6 +84,14 @@ class OpenPreview(ProjectRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FindPreview(ProjectRequest):
+    """Ask where the project's app answers; answered by `PreviewOpened`, wakes and starts nothing.
+
+    Where the app answers the project's idle time begins anew, otherwise not.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassivateProject(ProjectRequest):
     """Make an idle actor save, stop its sandbox and leave memory.
 
@@ -168,9 +176,13 @@ class Done(Answer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewOpened(Answer):
-    """The app answers at `url`, an address of the sandbox; None while it is built or started."""
+    """The app answers at `url`, an address of the sandbox; None while it does not.
+
+    `stage` is what is done meanwhile, in a few words ("installing dependencies"), or empty.
+    """
 
     url: str | None
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,4 @@
-"""Which paths may name a file of a project: the one rule for plans, SCOF, sandboxes and URLs.
-
-And the address of a project's app, which is made in one place as well.
-"""
+"""Which paths may name a file of a project: the one rule for plans, SCOF, sandboxes and URLs."""
 
 from __future__ import annotations
 
@@ -52,11 +49,3 @@ def clashing_path(path: str, others: Collection[str]) -> str | None:
         parent = parent.rpartition("/")[0]
     below = f"{path}/"
     return min((other for other in others if other.startswith(below)), default=None)
-
-
-def preview_url(service_url: str, project_id: str) -> str:
-    """Return where a project's app is found as long as there is the project.
-
-    The gateway serves it there, or leads from there to the container that does.
-    """
-    return f"{service_url.rstrip('/')}/preview/{project_id}/"

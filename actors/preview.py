@@ -41,26 +41,32 @@ class Preview:
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._problem: ServiceError | None = None
+        self._stage = ""
+
+    @property
+    def stage(self) -> str:
+        """What is being done to start the app, in a few words; empty where nothing is."""
+        return self._stage if self.is_opening else ""
 
     @property
     def is_opening(self) -> bool:
         return self._task is not None
 
-    async def open(self) -> str | None:
-        """Return where the app answers, or None while it is being started; never waits for that.
+    async def open(self) -> None:
+        """Begin to start the app, unless that is under way or done; never waits for it.
 
         Raises, once, what the last start failed with; the call after that one starts it again.
         """
         if self._task is not None:
-            return None
+            return
         if self._problem is not None:
             problem, self._problem = self._problem, None
             raise problem
         await self._deployment.look()
         if not self._deployment.is_serving:
             project_id = self._journal.state.project_id
+            self._stage = "reading the files"
             self._task = asyncio.create_task(self._work(), name=f"preview-{project_id}")
-        return self._deployment.url
 
     async def stop(self) -> None:
         """Cancel the task and wait for its end; a failure that nobody was told is forgotten."""
@@ -93,6 +99,7 @@ class Preview:
         files = await self._load_files()
         if not files:
             raise NotFound("The project has no files yet.")
+        self._stage = "starting the sandbox"
         started = await deployment.ready()
         if (state.sandbox_kind, state.sandbox_container_id) != (
             deployment.kind,
@@ -101,7 +108,10 @@ class Preview:
             await self._journal.record(
                 ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id)
             )
+        self._stage = "writing the files"
         await deployment.write(files, state.deleted_paths)
         if deployment.needs_install(files):
+            self._stage = "installing dependencies"
             await deployment.install(files)
+        self._stage = "starting the dev server"
         await self._journal.record(ev.ServerStarted(url=await deployment.serve()))

@@ -139,5 +139,7 @@ def make_tools(project_id: str, settings: Settings, store: Store) -> Tools:
     return Tools(
         store=store,
         model=make_model(settings),
-        make_sandbox=lambda on_log: make_sandbox(kind, project_id, settings, on_log, settings.url),
+        make_sandbox=lambda on_log: make_sandbox(
+            kind, project_id, settings, on_log, settings.preview_base
+        ),
     )

@@ -76,6 +76,9 @@ _SANDBOX_LINES = """
 SELECT seq, data FROM events WHERE project_id = $1 AND type = 'sandbox_log' AND seq <= $2
  ORDER BY seq DESC LIMIT $3
 """
+_PROJECT_OF_DIGEST = """
+SELECT id FROM projects WHERE left(encode(sha256(id::bytea), 'hex'), 20) = $1
+"""
 _HAS_FILES = "SELECT FROM generated_files WHERE project_id = $1 LIMIT 1"
 _CONTENTS = (
     "SELECT file_path, content FROM generated_files WHERE project_id = $1 ORDER BY file_path"
@@ -195,6 +198,11 @@ class Reader:
         """Return a finished file's text and SHA-256 in hex."""
         row = await self._row(_FILE, project_id, stored_text(path))
         return None if row is None else (row["content"].decode(), row["sha256"])
+
+    async def project_of_digest(self, digest: str) -> str | None:
+        """Return the id with this digest (`addresses.id_digest`), or None."""
+        row = await self._row(_PROJECT_OF_DIGEST, digest)
+        return None if row is None else str(row["id"])
 
     async def has_files(self, project_id: str) -> bool:
         """Say whether the project has a finished file; False for an unknown one."""

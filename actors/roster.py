@@ -168,6 +168,11 @@ class Roster:
                 if entry is None:
                     return [refuse(request, "not_found", "The project is not in memory.")]
                 return [Send(request.reply_to, self._info(request))]
+            case m.FindPreview():
+                if entry is not None and entry.stage is Stage.LIVE and not entry.is_leaving:
+                    return [Send(entry.address, request)]  # whether it is used, the actor says
+                nothing = m.PreviewOpened(request_id=request.request_id, url=None)
+                return [Send(request.reply_to, nothing)]
             case m.PassivateProject():
                 return self._passivate(request, entry)
             case _:

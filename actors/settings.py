@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 from actors.errors import InvalidSetting
 
 KEPT_EVENTS = 10_000  # by default; of one project
+_LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_DOMAIN = re.compile(rf"(https?://)?{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?/?", re.IGNORECASE)
 REPLAY = "replay:"  # what a model id begins with that is a recording
 MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux; room for the longest name inside
 
@@ -97,6 +100,11 @@ class Settings:
     max_phases: int = _setting("CODEGEN_MAX_PHASES", 5, "most phases of one run", low=1, high=50)
     max_files_per_phase: int = _setting(
         "CODEGEN_MAX_FILES_PER_PHASE", 40, "most files of one phase's plan", low=1, high=200
+    )
+    preview_domain: str = _setting(
+        "CODEGEN_PREVIEW_DOMAIN",
+        "",
+        "domain whose subdomains are the apps, such as apps.example.com; empty is localhost",
     )
     sandbox: str = _setting(
         "CODEGEN_SANDBOX",
@@ -214,6 +222,12 @@ class Settings:
         if self.models and any(name.startswith(REPLAY) for name in names):
             raise InvalidSetting("CODEGEN_MODELS cannot name a recording; set CODEGEN_MODEL")
         read_prices(self.prices)
+        if self.preview_domain and not _DOMAIN.fullmatch(self.preview_domain):
+            raise InvalidSetting(
+                "CODEGEN_PREVIEW_DOMAIN must be a domain such as apps.example.com, or, behind a "
+                "server that does TLS, https://apps.example.com, "
+                f"not {self.preview_domain!r}"
+            )
 
     def environment(self) -> dict[str, str]:
         """Return the variables that make another process read the same settings."""
@@ -256,6 +270,14 @@ class Settings:
         """The service's address for whoever is on this machine; `port` must not be 0."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def preview_base(self) -> str:
+        """The address whose subdomains are the apps; see `addresses.preview_url`."""
+        if "://" in self.preview_domain:
+            return self.preview_domain.rstrip("/").lower()
+        domain = self.preview_domain.rstrip("/").lower() or "localhost"
+        return f"http://{domain}" if ":" in domain else f"http://{domain}:{self.port}"
 
     def path(self, *names: str) -> Path:
         """Return a path inside the state directory."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.paths import preview_url
+from actors.addresses import preview_url
 from actors.records import command_record, phase_record, problem_record, run_record, totals_record
 from actors.state import ProjectState
 
 
 def snapshot_data(
-    state: ProjectState, *, model: str, is_demo: bool, service_url: str
+    state: ProjectState, *, model: str, is_demo: bool, preview_base: str
 ) -> dict[str, Any]:
     """Return the `data` of the wire's snapshot; files by path, sizes in bytes, hashes in hex.
 
@@ -38,7 +38,7 @@ def snapshot_data(
         "descriptions": list(state.descriptions),
         "problems": list(state.problems),
         "usage": totals_record(state.totals),
-        "previewUrl": preview_url(service_url, state.project_id) if state.preview_url else None,
+        "previewUrl": preview_url(preview_base, state.project_id) if state.preview_url else None,
         "sandbox": {"kind": state.sandbox_kind, "containerId": state.sandbox_container_id},
         "model": model,
         "isDemo": is_demo,

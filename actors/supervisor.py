@@ -100,6 +100,7 @@ class Supervisor(BaseActor):
         m.ReportProblem,
         m.ReviveProject,
         m.OpenPreview,
+        m.FindPreview,
         m.GetProject,
         m.PassivateProject,
         m.RemoveProject,

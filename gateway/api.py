@@ -164,7 +164,7 @@ async def show_project(request: web.Request) -> web.Response:
         state,
         model=settings.model_label,
         is_demo=settings.is_demo,
-        service_url=settings.url,
+        preview_base=settings.preview_base,
     )
     return json_response({"id": state.project_id, **data})
 

@@ -19,6 +19,7 @@ from actors.messages import (
     Answer,
     CancelGeneration,
     Done,
+    FindPreview,
     OpenPreview,
     PreviewOpened,
     ProjectRequest,
@@ -74,8 +75,8 @@ async def remove(actors: Actors, project_id: str) -> None:
     await _ask_until_answered(actors, RemoveProject(request_id="", project_id=project_id))
 
 
-async def open_preview(actors: Actors, project_id: str) -> str | None:
-    """Have the project's app started; return where it answers, None while it does not yet.
+async def open_preview(actors: Actors, project_id: str) -> PreviewOpened:
+    """Have the project's app started, waking its actor; return where it answers, if it does yet.
 
     Asked once: whoever waits for the app asks again. Raises what the start has failed with.
     """
@@ -83,7 +84,16 @@ async def open_preview(actors: Actors, project_id: str) -> str | None:
         OpenPreview(request_id=uuid4().hex, project_id=project_id), ATTEMPT_SECONDS
     )
     assert isinstance(answer, PreviewOpened)
-    return answer.url
+    return answer
+
+
+async def find_preview(actors: Actors, project_id: str) -> PreviewOpened:
+    """Return where the project's app answers, if it does; wakes and starts nothing."""
+    answer = await actors.ask(
+        FindPreview(request_id=uuid4().hex, project_id=project_id), ATTEMPT_SECONDS
+    )
+    assert isinstance(answer, PreviewOpened)
+    return answer
 
 
 async def _ask_until_answered(actors: Actors, request: ProjectRequest) -> Answer:

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 
 from gateway.context import CONTEXT
 
+IS_PREVIEW = web.RequestKey("is_preview", bool)  # an app answers: its headers are its own
 _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _DEFAULT_HEADERS = {
@@ -40,7 +41,9 @@ async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.St
 
 
 async def add_default_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the headers that every answer has unless its handler knows better."""
+    """Add the headers that every answer has unless its handler knows better, or is an app."""
+    if request.get(IS_PREVIEW):
+        return
     for name, value in _DEFAULT_HEADERS.items():
         response.headers.setdefault(name, value)
 
@@ -77,7 +80,7 @@ def is_loopback(hostname: str | None) -> bool:
     if not hostname:
         return False
     name = hostname.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    if name == "localhost":  # its subdomains are the apps' (gateway/preview.py)
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

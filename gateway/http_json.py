@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from actors.errors import InvalidInput, NotFound
 from actors.state import ProjectState
@@ -29,7 +29,7 @@ async def json_body(request: web.Request) -> Mapping[str, Any]:
     """
     if not request.body_exists:
         return {}
-    if request.content_type != "application/json":
+    if request.content_type != "application/json" or hdrs.CONTENT_ENCODING in request.headers:
         raise web.HTTPUnsupportedMediaType
     data = await request.read()
     return decode_object(data) if data else {}

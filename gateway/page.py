@@ -7,11 +7,11 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from actors.paths import is_safe_path
-from gateway.preview import content_type
+from gateway.stored_app import content_type
 
 STATIC_DIRECTORY = Path(__file__).resolve().parent / "static"
 _HEADERS = {
-    # Previews of a Docker sandbox are servers of their own on any port.
+    # Apps, which are shown in a frame, have host names of their own (gateway/preview.py).
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-src http: https:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

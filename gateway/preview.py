@@ -1,81 +1,158 @@
-"""A project's app below `/preview/{projectId}/`, the address that does not change.
+"""The apps of the projects, each under a host name of its own: `http://{slug}.localhost:8080/`.
 
-With the static sandbox this is the app's web server: it serves the stored files and wakes nobody.
-The pages were written by a model. They are served with `Content-Security-Policy: sandbox`, which
-gives them an origin of their own: they run their scripts, but to the API they are foreign pages.
-With Docker it leads on to the project's container (`gateway/app_link.py`).
+So each is an origin of its own: it runs its scripts and keeps its data, and to the service's API
+and its page it is a foreign page. With the static sandbox the gateway is the app's web server; with
+Docker it is the proxy before the project's container, and a small page stands where the app is
+still being started.
 """
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from collections.abc import AsyncIterator
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-from actors.errors import NotFound
-from actors.paths import is_safe_path
-from actors.reader import Reader
-from gateway.api import text_response
-from gateway.app_link import lead_to_app
+from actors.addresses import preview_url, slug_of
+from actors.errors import (
+    ActorsUnavailable,
+    NotFound,
+    ProjectBusy,
+    ServiceError,
+    StorageUnavailable,
+)
+from actors.settings import Settings
+from gateway.apps import Apps, Whereabouts
 from gateway.context import CONTEXT
 from gateway.frames import check_project_id
+from gateway.guard import IS_PREVIEW, is_same_origin
+from gateway.preview_pages import (
+    broken_page,
+    failed_page,
+    missing_page,
+    not_yet,
+    waiting_page,
+)
+from gateway.proxy import AppUnreachable, BadAnswer, Proxy, cut, is_socket
+from gateway.stored_app import serve_stored
 
-#: Not `mimetypes`: its answers depend on the machine. Only text is ever stored.
-CONTENT_TYPES = {
-    "html": "text/html",
-    "htm": "text/html",
-    "css": "text/css",
-    "js": "text/javascript",
-    "mjs": "text/javascript",
-    "json": "application/json",
-    "map": "application/json",
-    "webmanifest": "application/manifest+json",
-    "svg": "image/svg+xml",
-    "xml": "application/xml",
-    "csv": "text/csv",
-}
-_HEADERS = {
-    "Content-Security-Policy": "sandbox allow-scripts allow-forms allow-modals allow-popups",
-    "Access-Control-Allow-Origin": "*",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-}
+PROXY = web.AppKey("proxy", Proxy)
+APPS = web.AppKey("apps", Apps)
+#: Up to version 5 Vite's client takes any answer to this for a sign that it should load its page
+#: anew, which would wake the project.
+_VITE_PING = "text/x-vite-ping"
 
 
-async def serve_preview(request: web.Request) -> web.StreamResponse:
-    """Serve a file of the app, or lead to where it is served."""
+async def provide_proxy(application: web.Application) -> AsyncIterator[None]:
+    """Have the connections to apps for as long as the application runs."""
+    context = application[CONTEXT]
+    application[PROXY] = Proxy()
+    application[APPS] = Apps(context.actors, context.reader)
+    yield
+    await application[APPS].close()
+    await application[PROXY].close()
+
+
+async def end_exchanges(application: web.Application) -> None:
+    """End what goes on with apps, which could go on for ever: the service stops."""
+    await application[PROXY].end_exchanges()
+
+
+@web.middleware
+async def route_by_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Serve an app where the Host header names one; anything else is for the service itself."""
+    slug = slug_in(request.headers.get(hdrs.HOST, ""), request.app[CONTEXT].settings)
+    if slug is None:
+        return await handler(request)
+    request[IS_PREVIEW] = True
+    try:
+        return await _serve_app(request, slug)
+    except (ActorsUnavailable, ProjectBusy, StorageUnavailable) as error:
+        return _wait(request, str(error))  # as a rule all is well a moment later
+    except NotFound as error:
+        return missing_page(str(error))
+    except ServiceError as error:
+        return failed_page(str(error))
+
+
+def slug_in(host: str, settings: Settings) -> str | None:
+    """Return what stands before the previews' domain in a Host header; None for other hosts."""
+    name = host.lower()
+    name = name if name.endswith("]") else name.partition(":")[0].removesuffix(".")
+    for domain in ("localhost", settings.preview_base.partition("://")[2].partition(":")[0]):
+        if name.endswith(f".{domain}"):
+            return name.removesuffix(f".{domain}")
+    return None
+
+
+async def _serve_app(request: web.Request, slug: str) -> web.StreamResponse:
+    context = request.app[CONTEXT]
+    project_id = await request.app[APPS].project_at(slug)
+    if context.sandbox.kind == "static":
+        return await serve_stored(request, context.reader, project_id)
+    origin, host = request.headers.get(hdrs.ORIGIN), request.headers[hdrs.HOST]
+    if is_socket(request) and origin is not None and not is_same_origin(origin, host):
+        raise web.HTTPForbidden  # browsers let any page open a socket to any app
+    return await _serve_from_sandbox(request, project_id)
+
+
+async def _serve_from_sandbox(request: web.Request, project_id: str) -> web.StreamResponse:
+    """Hand the request on; an address that has just become wrong is asked for once more."""
+    apps, proxy = request.app[APPS], request.app[PROXY]
+    host = _own_name(request, project_id)
+    for _ in range(2):
+        app = await _whereabouts(request, project_id)
+        if app.url is None:
+            return _wait(request, app.sentence)
+        try:
+            return await proxy.forward(request, app.url, host, lambda: apps.use(project_id))
+        except AppUnreachable as error:
+            apps.lose(project_id)
+            if not error.may_repeat:
+                return broken_page("The app ended the connection without an answer.")
+        except BadAnswer:
+            return broken_page("What the app answered is not HTTP.")
+    return _wait(request)
+
+
+def _own_name(request: web.Request, project_id: str) -> str:
+    """Return the host that the app is told; dev servers refuse names that do not end in localhost.
+
+    Where the browser used another, that one is in `X-Forwarded-Host`.
+    """
+    host = request.headers[hdrs.HOST]
+    name = host.lower().partition(":")[0]
+    if name.endswith(".localhost"):
+        return host
+    return f"{slug_of(project_id)}.localhost:{request.app[CONTEXT].settings.port}"
+
+
+async def _whereabouts(request: web.Request, project_id: str) -> Whereabouts:
+    """A tab that was left open wakes nobody: only somebody who goes to the address does."""
+    apps = request.app[APPS]
+    return await (apps.visit(project_id) if _is_visit(request) else apps.find(project_id))
+
+
+def _is_visit(request: web.Request) -> bool:
+    """Say whether somebody goes to the address, as far as is known: older clients do not tell."""
+    return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate" and not is_socket(
+        request
+    )
+
+
+def _wait(request: web.Request, sentence: str = "") -> web.Response:
+    if _is_visit(request):
+        return waiting_page(sentence)
+    if request.headers.get(hdrs.ACCEPT) == _VITE_PING:
+        cut(request)
+    return not_yet()
+
+
+async def lead_to_app(request: web.Request) -> web.StreamResponse:
+    """Lead `/preview/{projectId}/...` to the app's own address."""
     project_id = check_project_id(request.match_info["project_id"])
-    if request.app[CONTEXT].sandbox.kind == "docker":
-        return await lead_to_app(request, project_id)
-    return await _serve_stored(request, project_id)
-
-
-async def _serve_stored(request: web.Request, project_id: str) -> web.StreamResponse:
-    """Serve one stored file; a directory is its index.html."""
-    path = request.match_info["path"]
-    reader = request.app[CONTEXT].reader
-    name = f"{path}index.html" if not path or path.endswith("/") else path
-    found = await _find(reader, project_id, name)
-    if found is None and await _find(reader, project_id, f"{path}/index.html"):
-        # the page's relative links need the slash
-        raise web.HTTPFound(f"/preview/{project_id}/{quote(path)}/")
-    if found is None:
-        raise NotFound(f"Project {project_id} has no file for this address yet.")
-    text, sha256 = found
-    response = text_response(request, text, sha256, content_type(name))
-    response.headers.update(_HEADERS)
-    return response
-
-
-async def _find(reader: Reader, project_id: str, name: str) -> tuple[str, str] | None:
-    return await reader.file(project_id, name) if is_safe_path(name) else None
-
-
-async def add_slash(request: web.Request) -> web.StreamResponse:
-    """Lead `/preview/{projectId}` to its directory."""
-    project_id = check_project_id(request.match_info["project_id"])
-    raise web.HTTPFound(f"/preview/{project_id}/")
-
-
-def content_type(path: str) -> str:
-    """Return the content type for a file's name; text where the name does not tell."""
-    return CONTENT_TYPES.get(path.rpartition(".")[2].lower(), "text/plain")
+    base = preview_url(request.app[CONTEXT].settings.preview_base, project_id)
+    asked = request.rel_url
+    below = "/".join(asked.raw_path.split("/")[3:])
+    query = f"?{asked.raw_query_string}" if asked.raw_query_string else ""
+    raise web.HTTPFound(f"{base}{below}{query}")

@@ -37,7 +37,7 @@ from gateway.day import on_each_new_day
 from gateway.feed import FeedServer
 from gateway.hub import Hub
 from gateway.listener import BACKLOG, listen
-from gateway.routes import make_application
+from gateway.routes import make_runner
 from gateway.state_directory import StateDirectory
 from gateway.viewer import Source
 from gateway.websocket import close_sockets
@@ -148,9 +148,7 @@ class Service:
 
     async def _serve(self, stack: AsyncExitStack, listener: socket.socket) -> None:
         context = self.context
-        runner = web.AppRunner(
-            make_application(context), access_log=None, shutdown_timeout=HANDLER_SECONDS
-        )
+        runner = make_runner(context, HANDLER_SECONDS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(close_sockets, context)
@@ -178,7 +176,7 @@ class Service:
             snapshot_data,
             model=settings.model_label,
             is_demo=settings.is_demo,
-            service_url=settings.url,
+            preview_base=settings.preview_base,
         )
 
     # --- what a start finds ----------------------------------------------------------------------

@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.support.model_client",
     "tests.support.service",
     "tests.support.agent",
+    "tests.support.proxied",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from actors.paths import preview_url
+from actors.addresses import preview_url
 from actors.sandbox.archive import check_paths
 from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
 

@@ -1,9 +1,11 @@
 // The right panel: the app itself in a sandboxed frame, and a link that opens it.
+// An app has an origin of its own: it may keep data there, and cannot reach this page.
 
 import { h } from "./dom.js";
 import { isActive } from "./store.js";
 
-const RIGHTS = "allow-scripts allow-forms allow-modals allow-popups allow-downloads";
+const RIGHTS =
+  "allow-scripts allow-same-origin allow-forms allow-modals allow-popups allow-downloads";
 
 export class PreviewView {
   constructor(project) {
@@ -48,12 +50,8 @@ export class PreviewView {
   load() {
     const url = new URL(this.project.previewUrl, location.href);
     this.open.href = url.href;
-    // A container's app has an origin of its own, to which this address leads: it may keep data.
-    // Stored files come from this page's origin, and must not reach this page.
-    const isContainer = this.project.sandbox.kind === "docker";
-    const rights = isContainer ? `${RIGHTS} allow-same-origin` : RIGHTS;
     this.stage.replaceChildren(
-      h("iframe", { title: "Preview of the app", sandbox: rights, src: url.href }),
+      h("iframe", { title: "Preview of the app", sandbox: RIGHTS, src: url.href }),
     );
   }
 }

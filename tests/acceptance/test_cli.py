@@ -86,7 +86,7 @@ async def test_generate_streams_progress_and_ends_with_the_preview_url(
     assert "Phase 1  Base" in lines
     assert "Phase 2  Style" in lines
     assert any("index.html" in line and "30 B" in line for line in lines)
-    assert lines[-1] == f"{service.url}/preview/shop/"
+    assert lines[-1] == service.app_url("shop")
     written = {str(p.relative_to(out)): p.read_text() for p in out.rglob("*") if p.is_file()}
     assert written == {**PAGE, "style.css": "h1 {}\n"}
 
@@ -296,7 +296,7 @@ async def test_a_terminal_gets_a_live_display(
     text = (await screen).decode()
     assert (status, errors) == (0, "")
     assert "\x1b[1A\x1b[2K" in text
-    assert text.rstrip().endswith(f"{service.url}/preview/shop/")
+    assert text.rstrip().endswith(service.app_url("shop"))
 
 
 def _read_terminal(descriptor: int) -> bytes:

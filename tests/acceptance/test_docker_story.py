@@ -8,6 +8,7 @@ import json
 import aiodocker
 import aiohttp
 
+from tests.support.browsing import browsing
 from tests.support.docker import DockerEngine
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import WAIT_SECONDS, Frame, Service, ServiceFactory, Viewer
@@ -35,8 +36,8 @@ BASE = {"package.json": PACKAGE, "server.js": SERVER, "greeting.txt": "hello\n"}
 
 
 async def text_of(url: str) -> str:
-    """Return what a browser shows in the end, wherever it is led to and however often it waits."""
-    async with asyncio.timeout(WAIT_SECONDS), aiohttp.ClientSession() as session:
+    """Return what a browser shows in the end, however often it waits."""
+    async with asyncio.timeout(WAIT_SECONDS), browsing() as session:
         while True:
             async with session.get(url) as response:
                 if response.status != 503:
@@ -48,7 +49,7 @@ async def text_of(url: str) -> str:
 
 async def woken(url: str, viewer: Viewer) -> str:
     """Open the app of a sleeping project as a browser does, and return what it shows at last."""
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
+    async with browsing() as session, session.get(url) as response:
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
         assert '<meta http-equiv="refresh" content="1">' in await response.text()
     started = await viewer.expect("server_started")
@@ -97,7 +98,7 @@ async def test_an_app_is_built_in_a_container_sleeps_is_changed_and_survives_a_r
         await viewer.send({"type": "generate", "description": "a shop"})
         await viewer.expect("deps_installed")
         url = (await viewer.expect("server_started"))["data"]["url"]
-        assert url == f"{service.url}/preview/shop/"
+        assert url == service.app_url("shop")
         assert await text_of(url) == "hello true"
         second_plan.release()
         await viewer.expect("generation_complete")
@@ -122,7 +123,7 @@ async def test_an_app_is_built_in_a_container_sleeps_is_changed_and_survives_a_r
     assert data["state"] == "complete"
     greeting = f"{service.url}/api/projects/shop/files/greeting.txt"
     assert await text_of(greeting) == "goodbye\n"
-    assert data["previewUrl"] == f"{service.url}/preview/shop/"  # on the port that it has now
+    assert data["previewUrl"] == service.app_url("shop")  # on the port that it has now
     viewer = Viewer(service, "shop")
     async with viewer.connected():
         await viewer.expect("snapshot")

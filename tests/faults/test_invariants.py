@@ -137,7 +137,7 @@ def test_an_event_that_a_viewer_was_not_shown_is_found() -> None:
 def test_a_snapshot_that_is_another_state_is_found() -> None:
     rows = journal()
     data = snapshot_data(
-        invariants.fold(rows, 7), model="m", is_demo=False, service_url="http://127.0.0.1:1"
+        invariants.fold(rows, 7), model="m", is_demo=False, preview_base="http://127.0.0.1:1"
     )
     snapshot = {"type": "snapshot", "data": data, "seq": 7}
     invariants.check_viewer("v", [Stretch(7, snapshot)], rows)
@@ -194,7 +194,7 @@ def test_files_that_are_not_the_model_s_are_found(texts: dict[str, str]) -> None
 
 def test_a_state_that_is_not_the_reported_one_is_found() -> None:
     state = invariants.fold(journal())
-    data = snapshot_data(state, model="m", is_demo=False, service_url="http://127.0.0.1:1")
+    data = snapshot_data(state, model="m", is_demo=False, preview_base="http://127.0.0.1:1")
     invariants.check_state("v", state, data)
     with pytest.raises(Violation, match="not what the API reports"):
         invariants.check_state("v", state, {**data, "queue": [{"id": "c9"}]})

@@ -169,7 +169,6 @@ READS = [
     "/api/projects/p1/files/a.txt",
     "/api/projects/p1/archive",
     "/api/projects/p1/events",
-    "/preview/p1/a.txt",
 ]
 COMMANDS = [
     ("POST", "/api/projects"),

@@ -120,7 +120,7 @@ async def test_what_viewers_are_told_is_the_address_that_stays(
     await opened(world)
     await served(world, 2)
     frames = [frame for frame in world.sink.frames if frame["type"] == "server_started"]
-    address = f"{world.settings.url}/preview/p1/"
+    address = f"http://p1.localhost:{world.settings.port}/"
     assert [frame["data"]["url"] for frame in frames] == [address, address]
 
 
@@ -303,6 +303,24 @@ async def test_every_request_for_the_app_begins_the_idle_time_anew(
         assert await opened(world) == URL
         await world.request(m.ReviveProject)  # carried out when the request before is settled
         assert said_to_be_idle(world)[before] is True
+
+
+async def test_who_finds_the_app_serving_begins_the_idle_time_anew_and_nobody_else_does(
+    world: World, engine: MemoryEngine
+) -> None:
+    await awake_again(world)
+    before = len(said_to_be_idle(world))
+    answer = await world.request(m.FindPreview)
+    assert answer == m.PreviewOpened(request_id=answer.request_id, url=None)
+    assert said_to_be_idle(world)[before:] == []
+    assert not is_opening(world)
+    await opened(world)
+    await served(world, 2)
+    before = len(said_to_be_idle(world))
+    answer = await world.request(m.FindPreview)
+    assert answer == m.PreviewOpened(request_id=answer.request_id, url=URL)
+    await world.request(m.ReviveProject)  # carried out when the request before is settled
+    assert said_to_be_idle(world)[before] is True
 
 
 @pytest.mark.parametrize("step", ["start", "install_dependencies", "start_dev_server"])

@@ -1,7 +1,8 @@
-"""The JSON endpoints, previews and the page over real HTTP; no actor system runs."""
+"""The JSON endpoints and the page over real HTTP; no actor system runs."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, FormData
+from aiohttp import ClientResponse, FormData, WSServerHandshakeError
 
 from actors import events as ev
 from actors.events import PhasePlan, PlannedFile, RunState
@@ -348,15 +349,26 @@ async def test_a_foreign_host_is_refused_everywhere(gateway: Gateway) -> None:
         assert (await error_of(response))[:2] == (403, "forbidden")
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:1", "http://p1.localhost:{port}"]
+)
 async def test_a_foreign_page_can_change_nothing(gateway: Gateway, origin: str) -> None:
-    headers = {"Origin": origin}
+    headers = {"Origin": origin.format(port=gateway.port)}
     post = await gateway.http.post("/api/projects", json={}, headers=headers)
     assert (await error_of(post))[:2] == (403, "forbidden")
     delete = await gateway.http.delete(f"/api/projects/{PROJECT}", headers=headers)
     assert (await error_of(delete))[:2] == (403, "forbidden")
     read = await gateway.http.get("/api/projects", headers=headers)
     assert "Access-Control-Allow-Origin" not in read.headers
+    with pytest.raises(WSServerHandshakeError) as refusal:
+        await gateway.http.ws_connect(f"/ws/{PROJECT}", headers=headers)
+    assert refusal.value.status == 403
+
+
+async def test_a_body_that_is_compressed_is_refused(gateway: Gateway) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    post = await gateway.http.post("/api/projects", data=gzip.compress(b"{}"), headers=headers)
+    assert (await error_of(post))[:2] == (415, "unsupported_media_type")
 
 
 async def test_our_own_page_may_change_things(gateway: Gateway) -> None:
@@ -378,39 +390,7 @@ async def test_an_unexpected_error_is_told_without_its_traceback(
     assert "Traceback" in caplog.text
 
 
-# --- previews and the page ---------------------------------------------------------------------
-
-
-async def test_a_preview_is_served_in_an_origin_of_its_own(gateway: Gateway, owner: Owner) -> None:
-    response = await gateway.http.get(f"/preview/{PROJECT}/")
-    assert await response.text() == HTML
-    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    policy = response.headers["Content-Security-Policy"]
-    assert policy.startswith("sandbox allow-scripts")
-    assert "allow-same-origin" not in policy
-    assert response.headers["Access-Control-Allow-Origin"] == "*"
-    assert response.headers["Cache-Control"] == "no-cache"
-    script = await gateway.http.get(f"/preview/{PROJECT}/js/main%20app.js")
-    assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
-    known = await gateway.http.get(
-        f"/preview/{PROJECT}/", headers={"If-None-Match": response.headers["ETag"]}
-    )
-    assert known.status == 304
-
-
-async def test_directories_of_a_preview_are_their_index(gateway: Gateway, owner: Owner) -> None:
-    for path, place in ((f"/preview/{PROJECT}", ""), (f"/preview/{PROJECT}/docs", "docs/")):
-        response = await gateway.http.get(path, allow_redirects=False)
-        assert response.status == 302
-        assert response.headers["Location"] == f"/preview/{PROJECT}/{place}"
-    docs = await gateway.http.get(f"/preview/{PROJECT}/docs")
-    assert await docs.text() == "docs"
-
-
-@pytest.mark.parametrize("path", ["no.js", "js/", "js", "..%2Findex.html", "%2Fetc%2Fpasswd"])
-async def test_other_previews_are_not_found(gateway: Gateway, owner: Owner, path: str) -> None:
-    response = await gateway.http.get(f"/preview/{PROJECT}/{path}")
-    assert (await error_of(response))[:2] == (404, "not_found")
+# --- the page ----------------------------------------------------------------------------------
 
 
 async def test_the_page_is_served_with_a_strict_policy(

@@ -94,7 +94,7 @@ def differences(state: ProjectState, data: Mapping[str, Any]) -> dict[str, tuple
 
     The numbers are not compared, nor what depends on the service more than on the project.
     """
-    shown = snapshot_data(state, model="", is_demo=False, service_url="")
+    shown = snapshot_data(state, model="", is_demo=False, preview_base="")
     one, other = [
         {**members, "previewUrl": members["previewUrl"] is not None} for members in (shown, data)
     ]

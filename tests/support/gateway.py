@@ -25,7 +25,7 @@ from gateway.context import Actors, Context
 from gateway.feed import FeedServer
 from gateway.hub import Hub, LiveFeed
 from gateway.listener import listen
-from gateway.routes import make_application
+from gateway.routes import make_runner
 from gateway.viewer import Source
 from gateway.websocket import close_sockets
 
@@ -36,7 +36,7 @@ Frame = dict[str, Any]
 
 
 def describe(state: ProjectState) -> dict[str, Any]:
-    return snapshot_data(state, model="demo", is_demo=True, service_url="http://127.0.0.1:8080")
+    return snapshot_data(state, model="demo", is_demo=True, preview_base="http://127.0.0.1:8080")
 
 
 class Owner:
@@ -146,9 +146,13 @@ class Gateway:
         *,
         actors: Actors | None = None,
         sandbox: SandboxChoice = STATIC,
+        preview_domain: str = "",
     ) -> None:
         self.settings = Settings(
-            state_dir=str(directory), database_url=database_url, sandbox="static"
+            state_dir=str(directory),
+            database_url=database_url,
+            sandbox="static",
+            preview_domain=preview_domain,
         )
         self.reader = Reader(database_url)
         self.hub = Hub(source_of(self.reader))
@@ -161,8 +165,12 @@ class Gateway:
             sandbox=sandbox,
             is_database_embedded=False,
         )
-        self._runner = web.AppRunner(make_application(self.context), shutdown_timeout=1.0)
+        self._runner = make_runner(self.context, 1.0)
         self.url = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     async def __aenter__(self) -> Gateway:
         await self._runner.setup()
@@ -172,6 +180,10 @@ class Gateway:
         await self.feed.start()
         self.http = aiohttp.ClientSession(self.url)
         return self
+
+    async def end_exchanges(self) -> None:
+        """Do what comes first as the web server stops."""
+        await self._runner.app.shutdown()
 
     async def __aexit__(self, *_: object) -> None:
         await self.http.close()

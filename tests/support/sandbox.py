@@ -45,6 +45,7 @@ class MemoryEngine:
 
     def __init__(self) -> None:
         self.container: Container | None = None
+        self.url = URL
         self.problem: Exception | None = None
         self.containers_made = 0
         self.writes: list[set[str]] = []  # the paths of each write that was carried out
@@ -64,6 +65,10 @@ class MemoryEngine:
     async def pass_through(self, method: str) -> None:
         if method in self._holds:
             await self._holds[method].pass_through()
+
+    def serve(self, port: int) -> None:
+        """Have the container's app answer at a port of this machine."""
+        self.url = f"http://127.0.0.1:{port}/"
 
     def lose_container(self) -> None:
         """Do what `docker rm -f` does behind the service's back."""
@@ -162,7 +167,7 @@ class MemorySandbox:
         await self._engine.pass_through("start_dev_server")
         self._engine.servers_started += 1
         container.is_serving = True
-        return URL
+        return self._engine.url
 
     async def status(self) -> SandboxStatus:
         await self._engine.pass_through("status")
@@ -175,7 +180,10 @@ class MemorySandbox:
         if not container.is_serving:
             return SandboxStatus(kind=self.kind, health="running", container_id=container.id)
         return SandboxStatus(
-            kind=self.kind, health="serving", container_id=container.id, preview_url=URL
+            kind=self.kind,
+            health="serving",
+            container_id=container.id,
+            preview_url=self._engine.url,
         )
 
     async def logs(self, limit: int) -> list[tuple[str, str]]:

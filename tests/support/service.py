@@ -71,6 +71,10 @@ class Service:
         while line := (await self._process.stdout.readline()).decode():
             self.output += line
 
+    def app_url(self, slug: str) -> str:
+        """Return the address of a project's app."""
+        return f"http://{slug}.localhost:{self.url.rpartition(':')[2]}/"
+
     @property
     def pid(self) -> int:
         assert self._process is not None

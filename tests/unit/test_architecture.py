@@ -18,7 +18,18 @@ MAX_MODULE_LINES = 400
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("paths", "messages", "events", "codec", "state", "effects", "crashes", "watchdog", "watchers"),
+    (
+        "addresses",
+        "paths",
+        "messages",
+        "events",
+        "codec",
+        "state",
+        "effects",
+        "crashes",
+        "watchdog",
+        "watchers",
+    ),
     (
         "records",
         "snapshot",
@@ -45,6 +56,7 @@ LAYERS = (
 
 #: What decides and what translates: everything comes in as arguments.
 PURE = {
+    "actors.addresses",
     "actors.codec",
     "actors.command_rows",
     "actors.crashes",

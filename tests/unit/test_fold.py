@@ -54,7 +54,7 @@ def folded(*events: ev.Event) -> ProjectState:
 
 
 def snapshot(state: ProjectState, **more: Any) -> Frame:
-    data = snapshot_data(state, model="m", is_demo=False, service_url="http://127.0.0.1:1")
+    data = snapshot_data(state, model="m", is_demo=False, preview_base="http://127.0.0.1:1")
     return frame("snapshot", state.last_seq, **data, **more)
 
 

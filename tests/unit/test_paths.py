@@ -14,7 +14,6 @@ from actors.paths import (
     clashing_path,
     is_safe_path,
     normalized_path,
-    preview_url,
 )
 
 SAFE = [
@@ -110,11 +109,6 @@ def test_what_is_accepted_stays_inside_and_is_its_own_normal_form(path: str) -> 
         assert is_safe_path(normalized)
         assert normalized_path(normalized) == normalized
         assert posixpath.normpath(posixpath.join("/app", normalized)) == f"/app/{normalized}"
-
-
-@pytest.mark.parametrize("service_url", ["http://h:1", "http://h:1/"])
-def test_an_app_has_one_address(service_url: str) -> None:
-    assert preview_url(service_url, "p-1") == "http://h:1/preview/p-1/"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def replay(state: ProjectState, entries: Sequence[JournalEntry]) -> ProjectState
 
 def through_the_wire(state: ProjectState) -> ProjectState:
     """What a viewer has made of a snapshot."""
-    data = orjson.dumps(snapshot_data(state, model="m", is_demo=False, service_url="http://a"))
+    data = orjson.dumps(snapshot_data(state, model="m", is_demo=False, preview_base="http://a"))
     return state_of_snapshot(state.project_id, orjson.loads(data))
 
 

@@ -143,6 +143,25 @@ def test_get_project_creates_nothing(world: World) -> None:
     assert info.stage == "live"
 
 
+def test_who_looks_for_an_app_wakes_nobody_and_keeps_nobody_awake(world: World) -> None:
+    nowhere = m.PreviewOpened(request_id="q", url=None)
+    world.request(m.FindPreview)
+    assert world.to("gateway") == [nowhere]
+    assert world.roster.stage("p") is Stage.ABSENT
+    address = live(world)
+    world.do(world.at(100.0).idle(world.actor_of("p"), report(True)))
+    request = world.request(m.FindPreview)
+    assert world.to(address)[-1] == request
+    world.do(world.at(110.0).passivate_idle())
+    assert world.roster.stage("p") is Stage.PASSIVATING
+    world.request(m.FindPreview)
+    world.do(world.roster.leaving(world.actor_of("p")))
+    world.request(m.FindPreview)
+    assert world.to("gateway") == [nowhere] * 3
+    world.do(world.at(111.0).exited(address))
+    assert world.roster.stage("p") is Stage.ABSENT
+
+
 def test_an_idle_actor_is_passivated_when_its_time_has_come(world: World) -> None:
     address = live(world)
     world.do(world.at(100.0).idle(world.actor_of("p"), report(True)))

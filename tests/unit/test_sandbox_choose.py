@@ -60,7 +60,7 @@ async def test_another_server_is_not_taken_for_an_engine(monkeypatch: pytest.Mon
 
 async def test_the_static_sandbox_says_that_dependencies_are_not_installed() -> None:
     lines = SandboxLines()
-    sandbox = make_sandbox("static", "p", Settings.read({}), lines, "http://h:1/", "the reason")
+    sandbox = make_sandbox("static", "p", Settings.read({}), lines, "http://h:1", "the reason")
     assert isinstance(sandbox, StaticSandbox)
     await sandbox.write_files({"package.json": "{}"})
     await sandbox.install_dependencies()
@@ -70,5 +70,5 @@ async def test_the_static_sandbox_says_that_dependencies_are_not_installed() -> 
     await sandbox.delete_files(["package.json"])
     await sandbox.install_dependencies()
     assert len(lines.lines) == 1
-    assert await sandbox.start_dev_server() == "http://h:1/preview/p/"
+    assert await sandbox.start_dev_server() == "http://p.h:1/"
     assert (await sandbox.status()).note == "the reason"

@@ -48,6 +48,10 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("CODEGEN_IDLE_SECONDS", "inf", "must be a number"),
         ("CODEGEN_IDLE_SECONDS", "-1", "must be at least 0, not '-1'"),
         ("CODEGEN_SANDBOX", "podman", "must be one of auto, docker, static, not 'podman'"),
+        ("CODEGEN_PREVIEW_DOMAIN", "*.example.com", "must be a domain such as apps.example.com"),
+        ("CODEGEN_PREVIEW_DOMAIN", "example.com/apps", "not 'example.com/apps'"),
+        ("CODEGEN_PREVIEW_DOMAIN", "ftp://example.com", "must be a domain"),
+        ("CODEGEN_PREVIEW_DOMAIN", "-example.com", "must be a domain"),
         ("CODEGEN_LOG_LEVEL", "info", "must be one of DEBUG, INFO, WARNING, ERROR"),
         ("OPENROUTER_BASE_URL", "openrouter.ai", "must be a http or https address"),
         ("OPENROUTER_BASE_URL", "https://", "must be a http or https address"),
@@ -80,6 +84,24 @@ def test_a_value_that_cannot_be_used_is_refused(variable: str, value: str, words
 @pytest.mark.parametrize("url", ["postgresql:///db?host=/run", "postgres://u@h:5432/db"])
 def test_both_names_of_postgresql_are_accepted(url: str) -> None:
     assert Settings.read({**HOME, "DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize(
+    ("domain", "base"),
+    [
+        ("", "http://localhost:8099"),
+        ("localhost", "http://localhost:8099"),
+        ("Apps.Example.com", "http://apps.example.com:8099"),
+        ("apps.example.com:80", "http://apps.example.com:80"),
+        ("https://xn--bcher-kva.example/", "https://xn--bcher-kva.example"),
+        ("https://apps.example.com:8443", "https://apps.example.com:8443"),
+    ],
+)
+def test_apps_are_below_the_domain_at_the_service_s_port_unless_it_names_one(
+    domain: str, base: str
+) -> None:
+    settings = Settings.read({**HOME, "CODEGEN_PREVIEW_DOMAIN": domain}, port=8099)
+    assert settings.preview_base == base
 
 
 def test_another_process_reads_the_same_settings() -> None:

@@ -43,7 +43,7 @@ EMPTY: dict[str, object] = {
 
 def test_an_empty_project_has_every_member() -> None:
     state = ProjectState(project_id="p")
-    assert snapshot_data(state, model="demo", is_demo=True, service_url=SERVICE) == EMPTY
+    assert snapshot_data(state, model="demo", is_demo=True, preview_base=SERVICE) == EMPTY
 
 
 def test_a_running_project_is_shown_whole() -> None:
@@ -73,7 +73,7 @@ def test_a_running_project_is_shown_whole() -> None:
     for seq, event in enumerate(events, 1):
         apply(state, event, seq)
     on_wire = {"description": "d", "model": "m", "maxPhases": 5}
-    assert snapshot_data(state, model="m", is_demo=False, service_url=SERVICE) == {
+    assert snapshot_data(state, model="m", is_demo=False, preview_base=SERVICE) == {
         "state": "implementing_phase",
         "phases": [
             {
@@ -109,7 +109,7 @@ def test_a_running_project_is_shown_whole() -> None:
         "descriptions": ["d"],
         "problems": [],
         "usage": NO_USAGE,
-        "previewUrl": "http://h:1/preview/p/",
+        "previewUrl": "http://p.h:1/",
         "sandbox": {"kind": "docker", "containerId": "c0ffee"},
         "model": "m",
         "isDemo": False,
@@ -120,7 +120,7 @@ def test_a_running_project_is_shown_whole() -> None:
 def test_a_problem_is_shown_with_its_code() -> None:
     state = ProjectState(project_id="p")
     apply(state, ev.ErrorRaised(message="m", code="c"), 1)
-    data = snapshot_data(state, model="m", is_demo=False, service_url=SERVICE)
+    data = snapshot_data(state, model="m", is_demo=False, preview_base=SERVICE)
     assert data["problem"] == {"code": "c", "message": "m"}
 
 
@@ -129,7 +129,7 @@ def test_a_snapshot_is_plain_json_and_shares_nothing_with_the_state(seed: int) -
     state = ProjectState(project_id="p")
     for seq, event in enumerate(history(random.Random(seed)), 1):
         apply(state, event, seq)
-    data = snapshot_data(state, model="m", is_demo=False, service_url=SERVICE)
+    data = snapshot_data(state, model="m", is_demo=False, preview_base=SERVICE)
     assert orjson.loads(orjson.dumps(data)) == data
     before = orjson.dumps(data)
     state.descriptions.append("later")

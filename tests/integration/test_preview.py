@@ -1,29 +1,34 @@
-"""From a preview's address to a container's app: the gateway's routes over a real project agent."""
+"""From an app's address to the app in its sandbox: the gateway over a real project agent."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientConnectionError, ClientResponse, WSServerHandshakeError, web
 
 from actors import messages as m
 from actors.errors import ActorsUnavailable, error_from_code
 from actors.sandbox.choose import SandboxChoice
-from tests.support.agent import SITE, World
+from tests.support.agent import SITE, WAIT_SECONDS, World
+from tests.support.browsing import FETCH, VISIT
 from tests.support.gateway import Gateway
 from tests.support.log import log_line
-from tests.support.sandbox import URL, MemoryEngine
+from tests.support.proxied import app
+from tests.support.sandbox import MemoryEngine
 
 BROKEN = {**SITE, "package.json": '{"<script>alert(1)</script>": '}
 
 
 class OneAgent:
-    """An actor system that is the agent of one project; `problem` is what it answers meanwhile."""
+    """An actor system that is the agent of one project; `problem` is what it answers meanwhile.
+
+    As the supervisor does, it answers itself who only looks for the app of a project that sleeps.
+    """
 
     is_up = True
     restarts = 0
@@ -32,11 +37,14 @@ class OneAgent:
         self._world = world
         self.problem: Exception | None = None
         self.asked: list[m.Request] = []
+        self.sleeps = False
 
     async def ask(self, request: m.Request, timeout_seconds: float) -> m.Answer:
         self.asked.append(request)
         if self.problem is not None:
             raise self.problem
+        if self.sleeps and isinstance(request, m.FindPreview):
+            return m.PreviewOpened(request_id=request.request_id, url=None)
         answer = await self._world.desk.ask(request)
         if isinstance(answer, m.Failed):
             raise error_from_code(answer.code, answer.message)
@@ -65,28 +73,45 @@ async def gateway(
         yield gateway
 
 
-async def asked(gateway: Gateway, below: str = "", **options: Any) -> ClientResponse:
-    return await gateway.http.get(f"/preview/p1/{below}", allow_redirects=False, **options)
+async def asked(
+    gateway: Gateway, path: str = "/", host: str = "p1.localhost", **headers: str
+) -> ClientResponse:
+    headers = {"Host": f"{host}:{gateway.port}", **headers}
+    return await gateway.http.get(path, headers=headers, allow_redirects=False)
 
 
-async def awake_again(world: World, files: dict[str, str]) -> None:
-    """Have the files written by a run, let the project sleep, and begin another life."""
+async def hello(request: web.BaseRequest) -> web.Response:
+    return web.Response(text=f"hello {request.path}")
+
+
+async def built(world: World, files: dict[str, str] = SITE) -> None:
     world.model.add_phase("Base", files, last=True)
     await world.live()
     await world.generate()
     await world.sink.until(lambda f: f["data"].get("state") in ("complete", "error"))
+
+
+async def asleep(world: World) -> None:
     world.desk.post(m.PassivateProject(request_id="p", project_id="p1"))
     await world.has_left()
+
+
+async def awake_again(world: World, files: dict[str, str]) -> None:
+    """Have the files written by a run, let the project sleep, and begin another life."""
+    await built(world, files)
+    await asleep(world)
     await world.live()
 
 
 async def waits(response: ClientResponse) -> str:
-    """Check that this is the page that asks again, and return its text."""
+    """Check that this is the page that asks again, and return its sentence."""
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
     html = await response.text()
     assert '<meta http-equiv="refresh" content="1">' in html
     check_page(response, html)
-    return text_of(html)
+    sentence, _, rest = text_of(html).partition("It appears here")
+    assert rest == " as soon as it answers."
+    return sentence
 
 
 def check_page(response: ClientResponse, html: str) -> None:
@@ -111,32 +136,90 @@ def text_of(html: str) -> str:
 async def test_who_opens_a_sleeping_app_waits_in_a_page_that_becomes_the_app(
     gateway: Gateway, world: World, engine: MemoryEngine
 ) -> None:
-    await awake_again(world, SITE)
-    server = engine.hold("start_dev_server")
-    text = await waits(await asked(gateway))
-    assert text == "The app is being built or started; it appears here as soon as it answers."
-    assert await waits(await asked(gateway, "deep/page")) == text
-    server.release()
-    await world.sink.expect("server_started", 2)
-    await world.request(m.ReviveProject)
-    response = await asked(gateway)
-    assert (response.status, response.headers["Location"]) == (302, URL)
-    assert response.headers["Cache-Control"] == "no-store"
+    await awake_again(world, {**SITE, "package.json": "{}"})
+    assert engine.container is not None
+    engine.container.note = ""  # so that each step is needed
+    steps = {
+        "start": "Starting the sandbox …",
+        "write_files": "Writing the files …",
+        "install_dependencies": "Installing dependencies …",
+        "start_dev_server": "Starting the dev server …",
+    }
+    holds = {step: engine.hold(step) for step in steps}
+    async with app(engine, hello):
+        await waits(await asked(gateway))
+        for step, sentence in steps.items():
+            await asyncio.wait_for(holds[step].reached.wait(), WAIT_SECONDS)
+            assert await waits(await asked(gateway, "/deep/page")) == sentence
+            holds[step].release()
+        await world.sink.expect("server_started", 2)
+        await world.request(m.ReviveProject)
+        response = await asked(gateway, "/x")
+        assert (response.status, await response.text()) == (200, "hello /x")
 
 
-@pytest.mark.parametrize(
-    "below", ["", "a/b.html", "a%2Fb%20c?q=%26&r=1", "?q", "//evil.example/", "..%2Findex.html"]
-)
-async def test_the_whole_address_is_handed_on_and_leads_nowhere_else(
-    gateway: Gateway, world: World, engine: MemoryEngine, below: str
+async def test_while_a_run_builds_the_app_the_page_says_so(
+    gateway: Gateway, world: World, engine: MemoryEngine
 ) -> None:
     world.model.add_phase("Base", SITE, last=True)
+    server = engine.hold("start_dev_server")
     await world.live()
     await world.generate()
+    await asyncio.wait_for(server.reached.wait(), WAIT_SECONDS)
+    assert await waits(await asked(gateway)) == "Building the app …"
+    server.release()
     await world.sink.expect("generation_complete")
-    response = await asked(gateway, below)
-    assert response.status == 302
-    assert response.headers["Location"] == URL + below
+
+
+async def test_a_tab_that_was_left_open_wakes_nobody(
+    gateway: Gateway, world: World, engine: MemoryEngine, actors: OneAgent
+) -> None:
+    async with app(engine, hello):
+        await built(world)
+        assert (await asked(gateway)).status == 200
+        assert (await asked(gateway, **FETCH)).status == 200
+    await asleep(world)
+    actors.asked.clear()
+    actors.sleeps = True
+    for mode in ("cors", "no-cors", "same-origin", "websocket"):
+        response = await asked(gateway, **{"Sec-Fetch-Mode": mode})
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        assert await response.text() == ""
+    with pytest.raises(WSServerHandshakeError) as refusal:
+        await gateway.http.ws_connect("/", headers={"Host": f"p1.localhost:{gateway.port}"})
+    assert refusal.value.status == 503
+    with pytest.raises(ClientConnectionError):  # or old Vite would load the page anew
+        await asked(gateway, Accept="text/x-vite-ping", **FETCH)
+    assert {type(request) for request in actors.asked} == {m.FindPreview}
+    await world.live()
+    await waits(await asked(gateway, **VISIT))
+    assert isinstance(actors.asked[-1], m.OpenPreview)
+    await world.sink.expect("server_started", 2)
+
+
+async def test_an_app_goes_on_while_its_actors_are_away(
+    gateway: Gateway, world: World, engine: MemoryEngine, actors: OneAgent
+) -> None:
+    async with app(engine, hello):
+        await built(world)
+        assert (await asked(gateway)).status == 200
+        actors.problem = ActorsUnavailable()
+        assert (await asked(gateway)).status == 200
+
+
+async def test_an_app_that_has_ended_is_started_again(
+    gateway: Gateway, world: World, engine: MemoryEngine
+) -> None:
+    async with app(engine, hello):
+        await built(world)
+        assert (await asked(gateway)).status == 200
+    assert engine.container is not None
+    engine.container.is_serving = False
+    async with app(engine, hello):
+        await waits(await asked(gateway))
+        await world.sink.expect("server_started", 2)
+        await world.request(m.ReviveProject)
+        assert (await asked(gateway)).status == 200
 
 
 async def test_a_start_that_failed_is_shown_with_its_last_lines_and_a_way_to_try_again(
@@ -185,17 +268,14 @@ async def test_a_service_that_recovers_makes_who_opens_an_app_wait(
     await world.sink.expect("server_started", 2)
 
 
-@pytest.mark.parametrize("project_id", ["p1", "nobody"])
+@pytest.mark.parametrize("host", ["p1.localhost", "nobody.localhost"])
 async def test_a_project_without_files_is_not_found_and_wakes_nobody(
-    gateway: Gateway, actors: OneAgent, project_id: str
+    gateway: Gateway, actors: OneAgent, host: str
 ) -> None:
     await gateway.http.post("/api/projects", json={"id": "p1"})
-    response = await gateway.http.get(f"/preview/{project_id}/")
+    response = await asked(gateway, host=host)
     assert response.status == 404
-    assert (await response.json())["error"] == {
-        "code": "not_found",
-        "message": f"Project {project_id} has no files to be shown yet.",
-    }
+    check_page(response, await response.text())
     assert actors.asked == []
 
 
@@ -205,14 +285,4 @@ async def test_a_project_that_is_removed_meanwhile_is_not_found(
     await awake_again(world, SITE)
     actors.problem = error_from_code("not_found", "The project has no files yet.")
     response = await asked(gateway)
-    assert (response.status, (await response.json())["error"]["code"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize("path", ["/preview/b@d/", "/preview/b@d"])
-async def test_a_bad_id_is_refused_as_everywhere(gateway: Gateway, path: str) -> None:
-    assert (await gateway.http.get(path, allow_redirects=False)).status == 400
-
-
-async def test_the_address_without_its_slash_leads_to_the_one_with_it(gateway: Gateway) -> None:
-    response = await gateway.http.get("/preview/p1", allow_redirects=False)
-    assert (response.status, response.headers["Location"]) == (302, "/preview/p1/")
+    assert (response.status, response.content_type) == (404, "text/html")
