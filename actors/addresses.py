@@ -40,10 +40,6 @@ def digest_in(slug: str) -> str | None:
     return found[1] if found else None
 
 
-def is_slug(label: str) -> bool:
-    return _LABEL.fullmatch(label) is not None
-
-
 def preview_url(base: str, project_id: str) -> str:
     """Return where a project's app is found as long as there is the project.
 

@@ -17,13 +17,11 @@ from actors import messages as m
 from actors.addresses import preview_url
 from actors.commands import Commands
 from actors.errors import (
-    ActorCrashed,
     Fenced,
     ProjectBusy,
     ServiceError,
     StorageUnavailable,
 )
-from actors.events import RunState
 from actors.feed import Feed
 from actors.generation.budget import Budget
 from actors.generation.deployment import Deployment
@@ -129,7 +127,8 @@ class ProjectAgent:
             self._journal.skip_unsaved_numbers()
             self._is_sandbox_left = claim.state.sandbox_container_id is not None
         if crash_report is not None:
-            await self._give_up(crash_report)
+            lines = last_records(self._settings.log_file, crash_report.pids)
+            await self._runner.give_up("\n".join([crash_report.sentence, *lines]))
         await self._runner.look_at_caps()
         self._started.set()
         await self._settle()
@@ -157,19 +156,6 @@ class ProjectAgent:
     def _storage_back(self) -> None:
         if self._feed is not None:
             self._feed.storage_back()
-
-    async def _give_up(self, report: m.CrashReport) -> None:
-        """Set aside what this project's actors died of: its run, or else what was next."""
-        assert self._runner is not None
-        state = self._state
-        culprits = state.queue[:1] if state.run is None else []
-        lines = last_records(self._settings.log_file, report.pids)
-        await self._runner.close(
-            *(ev.CommandDropped(id=command.id, reason="crashed") for command in culprits),
-            ev.ErrorRaised(message="\n".join([report.sentence, *lines]), code=ActorCrashed.code),
-            ev.StateChange(state=RunState.ERROR),
-            first=await self._runner.lost_usage(),
-        )
 
     @property
     def _state(self) -> ProjectState:
@@ -321,13 +307,9 @@ class ProjectAgent:
             self._store.rest()
 
     def _tell_idle(self) -> None:
-        self._office.tell_supervisor(
-            m.ProjectIdle(
-                project_id=self._project_id,
-                idle=self._is_idle,
-                is_sandbox_left=self._is_sandbox_left,
-            )
-        )
+        left = self._is_sandbox_left
+        idle = m.ProjectIdle(project_id=self._project_id, idle=self._is_idle, is_sandbox_left=left)
+        self._office.tell_supervisor(idle)
 
     def _start_run(self) -> None:
         assert self._runner is not None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.messages import Failed, Message, ProjectRequest
+from actors.messages import Failed, Message, ProjectRequest, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,8 @@ def refuse(request: ProjectRequest, code: str, message: str) -> Send:
     """Return the refusal of a request, for whoever has asked."""
     failed = Failed(request_id=request.request_id, code=code, message=message)
     return Send(request.reply_to, failed)
+
+
+def addressed(request: Request, sender: Any) -> Any:
+    """Return the request with `reply_to` filled in."""
+    return request if request.reply_to is not None else replace(request, reply_to=sender)

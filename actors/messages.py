@@ -85,10 +85,7 @@ class OpenPreview(ProjectRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindPreview(ProjectRequest):
-    """Ask where the project's app answers; answered by `PreviewOpened`, wakes and starts nothing.
-
-    Where the app answers the project's idle time begins anew, otherwise not.
-    """
+    """Ask where the project's app answers, starting nothing; answered by `PreviewOpened`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

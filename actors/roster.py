@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -397,8 +397,3 @@ class Roster:
 def key(address: Any) -> str:
     """Return what identifies an actor's address: Thespian's own text of it has the port."""
     return str(address)
-
-
-def addressed(request: m.Request, sender: Any) -> Any:
-    """Return the request with `reply_to` filled in."""
-    return request if request.reply_to is not None else replace(request, reply_to=sender)

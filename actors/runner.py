@@ -10,7 +10,7 @@ from contextlib import aclosing
 from enum import StrEnum
 
 from actors import events as ev
-from actors.errors import BudgetExceeded, Fenced, ServiceError, StorageUnavailable
+from actors.errors import ActorCrashed, BudgetExceeded, Fenced, ServiceError, StorageUnavailable
 from actors.events import RunState
 from actors.generation.budget import Budget
 from actors.generation.deployment import Deployment
@@ -135,6 +135,17 @@ class Runner:
             former = await self._load_files([path])
             restored.append(ev.FileRestored(path=path, content=former.get(path)))
         await self._journal.record(*restored, *endings)
+
+    async def give_up(self, sentence: str) -> None:
+        """Set aside what this project's actors died of: the open run, or else what was next."""
+        state = self._journal.state
+        culprits = state.queue[:1] if state.run is None else []
+        await self.close(
+            *(ev.CommandDropped(id=command.id, reason="crashed") for command in culprits),
+            ev.ErrorRaised(message=sentence, code=ActorCrashed.code),
+            ev.StateChange(state=RunState.ERROR),
+            first=await self.lost_usage(),
+        )
 
     async def _work(self) -> None:
         """Run to an end; only cancelling leaves the ending to whoever cancelled."""

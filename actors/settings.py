@@ -15,14 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from actors.errors import InvalidSetting
+from actors.registries import read_registries
+from actors.setting_formats import REPLAY, Replay, is_address, read_prices, read_replay
 
 KEPT_EVENTS = 10_000  # by default; of one project
 _LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _DOMAIN = re.compile(rf"(https?://)?{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?/?", re.IGNORECASE)
-REPLAY = "replay:"  # what a model id begins with that is a recording
 MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux; room for the longest name inside
 
 
@@ -122,6 +122,23 @@ class Settings:
         "CODEGEN_SANDBOX_CPUS", 2.0, "processor limit of a sandbox in cores", low=0.1
     )
     sandbox_pids: int = _setting("CODEGEN_SANDBOX_PIDS", 512, "process limit of a sandbox", low=32)
+    sandbox_file_mib: int = _setting(
+        "CODEGEN_SANDBOX_FILE_MIB", 512, "size limit of one file of a sandbox in MiB", low=1
+    )
+    sandbox_runtime: str = _setting(
+        "CODEGEN_SANDBOX_RUNTIME", "", "the engine's runtime for sandboxes, such as runsc"
+    )
+    sandbox_egress: str = _setting(
+        "CODEGEN_SANDBOX_EGRESS",
+        "install",
+        "install: out of a sandbox to the registries alone, during an install; always: anywhere",
+        choices=("install", "always"),
+    )
+    sandbox_registries: str = _setting(
+        "CODEGEN_SANDBOX_REGISTRIES",
+        "registry.npmjs.org,registry.yarnpkg.com",
+        "hosts that an install may reach, as host or host:port, comma separated",
+    )
     install_seconds: float = _setting(
         "CODEGEN_INSTALL_SECONDS", 300.0, "deadline of one dependency install", low=1
     )
@@ -206,12 +223,12 @@ class Settings:
         return settings
 
     def _check(self) -> None:
-        if not _is_address(self.openrouter_base_url, "http", "https", has_host=True):
+        if not is_address(self.openrouter_base_url, "http", "https", has_host=True):
             raise InvalidSetting(
                 "OPENROUTER_BASE_URL must be a http or https address, "
                 f"not {self.openrouter_base_url!r}"
             )
-        if self.database_url and not _is_address(self.database_url, "postgresql", "postgres"):
+        if self.database_url and not is_address(self.database_url, "postgresql", "postgres"):
             raise InvalidSetting("DATABASE_URL must begin with postgresql://")
         names = self.model_ids
         if not all(names) or len(set(names)) < len(names):
@@ -222,6 +239,7 @@ class Settings:
         if self.models and any(name.startswith(REPLAY) for name in names):
             raise InvalidSetting("CODEGEN_MODELS cannot name a recording; set CODEGEN_MODEL")
         read_prices(self.prices)
+        read_registries(self.sandbox_registries)
         if self.preview_domain and not _DOMAIN.fullmatch(self.preview_domain):
             raise InvalidSetting(
                 "CODEGEN_PREVIEW_DOMAIN must be a domain such as apps.example.com, or, behind a "
@@ -313,68 +331,6 @@ class Settings:
     @property
     def feed_socket(self) -> Path:
         return self.run_dir / "feed.sock"
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A directory of recordings, played `speed` times as fast; 0 is without any pause."""
-
-    directory: str
-    speed: float = 1.0
-
-    @property
-    def model_id(self) -> str:
-        return f"{REPLAY}{self.directory}" + (f"?speed={self.speed:g}" if self.speed != 1 else "")
-
-
-def read_replay(model: str) -> Replay | None:
-    """Read `replay:DIR` or `replay:DIR?speed=10`; None for any other model id.
-
-    Raises InvalidSetting.
-    """
-    if not model.startswith(REPLAY):
-        return None
-    directory, _, query = model.removeprefix(REPLAY).partition("?")
-    name, _, value = query.partition("=")
-    try:
-        speed = float(value) if query else 1.0
-    except ValueError:
-        speed = -1.0
-    if not directory or name not in ("", "speed") or not 0 <= speed < math.inf:
-        raise InvalidSetting(
-            f"CODEGEN_MODEL must be replay:DIR or replay:DIR?speed=N, not {model!r}"
-        )
-    return Replay(os.path.abspath(os.path.expanduser(directory)), speed)
-
-
-def read_prices(text: str) -> dict[str, tuple[float, float]]:
-    """Read `model=prompt/completion,...`, given per million tokens, as USD per token.
-
-    Raises InvalidSetting.
-    """
-    prices: dict[str, tuple[float, float]] = {}
-    for entry in filter(None, map(str.strip, text.split(","))):
-        model, _, price = entry.rpartition("=")
-        prompt, _, completion = price.partition("/")
-        try:
-            pair = float(prompt) / 1e6, float(completion) / 1e6
-        except ValueError:
-            pair = -1.0, -1.0
-        if not model or not all(0 <= usd <= 1 for usd in pair):
-            raise InvalidSetting(
-                "CODEGEN_PRICES must be model=prompt/completion in USD per million tokens, comma "
-                f"separated, such as a/model=3/15, not {entry!r}"
-            )
-        prices[model] = pair
-    return prices
-
-
-def _is_address(text: str, *schemes: str, has_host: bool = False) -> bool:
-    try:
-        url = urlsplit(text)
-    except ValueError:  # e.g. a bracket that does not close
-        return False
-    return url.scheme in schemes and bool(url.netloc or not has_host)
 
 
 def _convert(spec: dataclasses.Field[Any], raw: Any) -> Any:

@@ -24,10 +24,10 @@ from actors.actor import (
     WatchMessage,
     handles,
 )
-from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
+from actors.effects import Breed, Effect, ForgetBirths, Kill, Send, addressed
 from actors.lineage import LOOK_SECONDS, LOOK_SIGNAL, ORPHANED_SECONDS, Lineage, has_ended
 from actors.nursery import MAX_CHILDREN, Nursery
-from actors.roster import Roster, addressed, key
+from actors.roster import Roster, key
 from actors.seats import Seats
 from actors.watchdog import Watchdog
 

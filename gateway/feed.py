@@ -17,13 +17,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import stat
 from pathlib import Path
 from typing import cast
 
 import orjson
 
-from actors.errors import InvalidProjectId, StateDirUnusable
+from actors.errors import InvalidProjectId
+from actors.run_directory import make_private_directory
 from gateway.frames import check_project_id
 from gateway.hub import Hub, LiveFeed
 
@@ -151,20 +151,3 @@ def _storage_problem(members: bytes) -> str | None:
     if not isinstance(message, str | None):
         raise ValueError(f"a message that is no text: {message!r}")
     return message
-
-
-def make_private_directory(path: Path) -> None:
-    """Create `path` with mode 0700, or check that it is ours and nobody else's.
-
-    Raises StateDirUnusable. The check matters for the directory below /tmp, where another user
-    could have made it first.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.lstat()
-    except OSError as error:
-        raise StateDirUnusable(f"{path} cannot be created: {error.strerror}.") from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise StateDirUnusable(f"{path} belongs to another user; remove it and start again.")
-    if status.st_mode & 0o077:
-        path.chmod(0o700)

@@ -24,6 +24,7 @@ from actors.errors import (
 from actors.settings import Settings
 from gateway.apps import Apps, Whereabouts
 from gateway.context import CONTEXT
+from gateway.doors import Doors
 from gateway.frames import check_project_id
 from gateway.guard import IS_PREVIEW, is_same_origin
 from gateway.preview_pages import (
@@ -46,7 +47,7 @@ _VITE_PING = "text/x-vite-ping"
 async def provide_proxy(application: web.Application) -> AsyncIterator[None]:
     """Have the connections to apps for as long as the application runs."""
     context = application[CONTEXT]
-    application[PROXY] = Proxy()
+    application[PROXY] = Proxy(Doors(context.settings))
     application[APPS] = Apps(context.actors, context.reader)
     yield
     await application[APPS].close()
@@ -135,9 +136,8 @@ async def _whereabouts(request: web.Request, project_id: str) -> Whereabouts:
 
 def _is_visit(request: web.Request) -> bool:
     """Say whether somebody goes to the address, as far as is known: older clients do not tell."""
-    return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate" and not is_socket(
-        request
-    )
+    mode = request.headers.get("Sec-Fetch-Mode", "navigate")
+    return mode == "navigate" and not is_socket(request)
 
 
 def _wait(request: web.Request, sentence: str = "") -> web.Response:

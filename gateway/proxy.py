@@ -13,7 +13,9 @@ import aiohttp
 from aiohttp import hdrs, web
 from yarl import URL
 
+from actors.sandbox.doors import DoorConnector
 from gateway.departure import ClientGone, Leave, while_connected
+from gateway.doors import Doors
 from gateway.proxy_headers import (
     HANDSHAKE,
     Headers,
@@ -27,9 +29,9 @@ CONNECT_SECONDS = 5.0
 KEPT_SECONDS = 5.0  # a connection that nobody uses; an address may be another app's later
 MAX_HEADER_BYTES = 32 * 1024  # of one header of the app's; Node allows 16 KiB for all
 _AUTOMATIC = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
-#: Of these one more may be made without harm when a kept connection turns out to be closed.
+#: One more of these does no harm where a kept connection turns out to be closed.
 _REPEATABLE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
-#: What aiohttp says of an answer where its handler says nothing.
+#: What aiohttp says of an answer of which nothing is said.
 _ADDED = (hdrs.SERVER, hdrs.CONTENT_TYPE)
 _ADDS = web.ResponseKey("adds", tuple[str, ...])
 
@@ -57,12 +59,11 @@ class BadAnswer(Exception):
 class Proxy:
     """The connections to all apps."""
 
-    def __init__(self) -> None:
-        self._keeping = _session(
-            aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_SECONDS),
-        )
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._keeping = _session(DoorConnector(doors.find, limit=0, keepalive_timeout=KEPT_SECONDS))
         # For what must not be sent twice: a kept connection may just be about to be closed.
-        self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._fresh = _session(DoorConnector(doors.find, limit=0, force_close=True))
         self._leaves: set[Leave] = set()
         self._sockets: set[web.WebSocketResponse] = set()
 
@@ -81,6 +82,7 @@ class Proxy:
         """Close the connections to the apps."""
         await self._keeping.close()
         await self._fresh.close()
+        self._doors.close()
 
     async def forward(
         self, request: web.Request, app_url: str, host: str, on_traffic: Traffic
@@ -196,7 +198,7 @@ def is_socket(request: web.Request) -> bool:
 
 
 async def drop_automatic_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Drop what aiohttp has added to an app's answer; `Date` is for us to add (RFC 9110, 6.6.1)."""
+    """Drop what aiohttp has added to an app's answer; a `Date` is ours to add (RFC 9110, 6.6.1)."""
     for name in response.get(_ADDS, ()):
         response.headers.pop(name, None)
 

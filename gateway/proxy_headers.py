@@ -85,10 +85,4 @@ def _utf8(headers: Headers, dropped: frozenset[str] | set[str]) -> Iterator[tupl
     """Yield the headers that stay; bytes that are not UTF-8, which cannot be sent, are replaced."""
     for name, text in headers.items():
         if name.lower() not in dropped:
-            is_sendable = text.isascii()
-            yield (
-                name,
-                text
-                if is_sendable
-                else text.encode(errors="surrogateescape").decode(errors="replace"),
-            )
+            yield name, text.encode(errors="surrogateescape").decode(errors="replace")

@@ -13,7 +13,8 @@ from actors.generation.playback import PlaybackTransport
 from actors.generation.recording import RecordingTransport
 from actors.generation.retry import RetryingModel
 from actors.generation.transport import Transport
-from actors.settings import Replay, Settings
+from actors.setting_formats import Replay
+from actors.settings import Settings
 
 
 def make_model(settings: Settings) -> Model:

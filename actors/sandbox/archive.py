@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 
 from actors.errors import InvalidInput
 from actors.paths import is_safe_path
-from actors.sandbox.container import APP_DIR, HOME_DIR, NOTE_FILE, USER_ID
+from actors.sandbox.container import APP_DIR, HOME_DIR, NOTE_FILE, USER_ID, VOLUME_DIR
 
 
 def files_archive(files: Mapping[str, str], note: str = "") -> bytes:
-    """Pack files and the directories above them, owned by the sandbox's user, to unpack at `/`.
+    """Pack files and the directories above them, owned by the user inside, for `VOLUME_DIR`.
 
     The note is the last entry and, empty, the first one too: entries are unpacked in their order.
 
@@ -25,6 +25,7 @@ def files_archive(files: Mapping[str, str], note: str = "") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         _add_file(tar, NOTE_FILE, "")
+        tar.addfile(_entry(APP_DIR, tarfile.DIRTYPE, 0o755))
         for directory in _directories(files):
             tar.addfile(_entry(f"{APP_DIR}/{directory}", tarfile.DIRTYPE, 0o755))
         for path, text in files.items():
@@ -35,10 +36,10 @@ def files_archive(files: Mapping[str, str], note: str = "") -> bytes:
 
 
 def home_archive() -> bytes:
-    """Pack the two directories that the sandbox's user must own, for unpacking at `/`."""
+    """Pack the two directories that the user inside must own, for `VOLUME_DIR`."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for directory in (APP_DIR, HOME_DIR):
+        for directory in (HOME_DIR, APP_DIR):
             tar.addfile(_entry(directory, tarfile.DIRTYPE, 0o755))
     return buffer.getvalue()
 
@@ -66,7 +67,7 @@ def _add_file(tar: tarfile.TarFile, path: str, text: str) -> None:
 
 
 def _entry(path: str, kind: bytes, mode: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(path.lstrip("/"))
+    entry = tarfile.TarInfo(path.removeprefix(f"{VOLUME_DIR}/"))
     entry.type, entry.mode, entry.mtime = kind, mode, time.time()
     entry.uid = entry.gid = USER_ID
     return entry

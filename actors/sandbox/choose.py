@@ -14,10 +14,11 @@ import aiohttp
 from actors.errors import SandboxUnavailable
 from actors.sandbox import engine
 from actors.sandbox.base import LogSink, Sandbox
-from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, service_id
+from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, network_name, service_id
 from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.doors import remove_foreign_door_directories
 from actors.sandbox.engine import ClientFactory, engine_errors
-from actors.sandbox.project_container import delete_container
+from actors.sandbox.project_container import delete_container, delete_volume
 from actors.sandbox.static import DEFAULT_NOTE, StaticSandbox
 from actors.settings import Settings
 
@@ -25,6 +26,11 @@ PROBE_SECONDS = 2.0
 HOW_TO_GET_DOCKER = (
     "install Docker (Debian and Ubuntu: `apt-get install docker.io`) and start it, or point "
     "DOCKER_HOST at an engine, and start the service again"
+)
+
+OPEN_NOTE = (
+    "Apps may reach any network, and whatever of this machine listens on other addresses than the "
+    "loopback (CODEGEN_SANDBOX_EGRESS=always)."
 )
 
 SandboxKind = Literal["docker", "static"]
@@ -49,7 +55,7 @@ async def choose_sandbox(
         return SandboxChoice(kind="static", note=DEFAULT_NOTE)
     reason = await _why_no_engine(connect)
     if reason is None:
-        return SandboxChoice(kind="docker")
+        return SandboxChoice(kind="docker", note=OPEN_NOTE if network_name(settings) else "")
     if settings.sandbox == "docker":
         raise SandboxUnavailable(
             f"CODEGEN_SANDBOX=docker, but no Docker engine answers: {reason}. "
@@ -85,16 +91,23 @@ async def reap(
 ) -> int:
     """Remove this service's containers whose project does not exist any more; return how many.
 
+    Their volumes and the directories of their doors go with them.
+
     Call it at the start, before any project gets a sandbox.
     """
     removed = 0
-    filters = json.dumps({"label": [f"{SERVICE_LABEL}={service_id(settings)}"]})
+    filters = {"label": [f"{SERVICE_LABEL}={service_id(settings)}"]}
     with engine_errors():
         async with connect() as docker:
-            for container in await docker.containers.list(all=True, filters=filters):
+            for container in await docker.containers.list(all=True, filters=json.dumps(filters)):
                 if container["Labels"].get(PROJECT_LABEL) not in known_project_ids:
                     await delete_container(container)
                     removed += 1
+            found = await docker.volumes.list(filters=filters)  # type: ignore[no-untyped-call]  # aiodocker's
+            for volume in found["Volumes"] or []:
+                if volume["Labels"].get(PROJECT_LABEL) not in known_project_ids:
+                    await delete_volume(docker, volume["Name"])
+    remove_foreign_door_directories(settings, known_project_ids)
     return removed
 
 

@@ -1,7 +1,8 @@
 """What a sandbox's container is: its names, labels and limits. Pure.
 
-The work inside is untrusted: no mounts, no capabilities, nothing of our environment, and limits on
-memory, processors, processes and open files.
+The work inside is untrusted: no network, no capabilities, nothing of our environment, and limits on
+memory, processors, processes, open files and their size. It can write to its volume and, a part of
+its memory, to /tmp. The only ways out are the sockets in one directory (`doors.py`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from actors.sandbox.doors import door_directory
+from actors.sandbox.relay import DOOR_DIR, relay_command
+from actors.sandbox.relay import USER_ID as RELAY_USER_ID
 from actors.settings import Settings
 
-APP_DIR = "/app"
-HOME_DIR = "/home/node"
+VOLUME_DIR = "/home"  # all that stays
+HOME_DIR = f"{VOLUME_DIR}/node"
+APP_DIR = f"{HOME_DIR}/app"
 NOTE_FILE = f"{HOME_DIR}/.codegen-note"
 USER_ID = 1000  # `node` in the official images
-PORT = 5173
+USER = f"{USER_ID}:{USER_ID}"  # of every command; the main process is another user's
 MAX_OPEN_FILES = 16_384  # Vite watches many; some hosts refuse limits above 20,000
 
 PROJECT_LABEL = "codegen.project"
@@ -39,38 +44,83 @@ def container_names(project_id: str, settings: Settings) -> tuple[str, str]:
     return name, f"{name}.{service_id(settings)}"
 
 
+def volume_name(project_id: str, settings: Settings) -> str:
+    """Return the name of a project's volume; no other service's has it."""
+    return container_names(project_id, settings)[1]
+
+
 def container_config(project_id: str, settings: Settings) -> dict[str, Any]:
     """Return the body of the engine's create call."""
     memory_bytes = settings.sandbox_memory_mib * 1024 * 1024
+    file_bytes = settings.sandbox_file_mib * 1024 * 1024
+    labels = {PROJECT_LABEL: project_id, SERVICE_LABEL: service_id(settings)}
     config: dict[str, Any] = {
         "Image": settings.sandbox_image,
         "Entrypoint": [],
-        # holds the container open until it is stopped; `infinity` is unknown to some `sleep`s
-        "Cmd": ["sleep", "2147483647"],
-        "User": f"{USER_ID}:{USER_ID}",
+        "Cmd": relay_command(),
+        "User": f"{RELAY_USER_ID}:{RELAY_USER_ID}",
         "WorkingDir": APP_DIR,
         "Env": [f"HOME={HOME_DIR}"],
-        "ExposedPorts": {f"{PORT}/tcp": {}},
         "HostConfig": {
             "Init": True,
-            # an empty HostPort is a free port, another one after each start
-            "PortBindings": {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+            "Runtime": settings.sandbox_runtime,
+            "NetworkMode": network_name(settings) or "none",
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": str(door_directory(project_id, settings)),
+                    "Target": DOOR_DIR,
+                    "ReadOnly": True,
+                },
+                {
+                    "Type": "volume",
+                    "Source": volume_name(project_id, settings),
+                    "Target": VOLUME_DIR,
+                    "VolumeOptions": {"Labels": labels},
+                },
+            ],
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/tmp": f"rw,nosuid,nodev,mode=1777,size={memory_bytes // 4}"},  # noqa: S108  # inside
+            "LogConfig": {"Type": "none"},  # of the main process
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "Memory": memory_bytes,
             "MemorySwap": memory_bytes,  # the sum of both: no swap
             "NanoCpus": int(settings.sandbox_cpus * 1e9),
             "PidsLimit": settings.sandbox_pids,
-            "Ulimits": [{"Name": "nofile", "Soft": MAX_OPEN_FILES, "Hard": MAX_OPEN_FILES}],
+            "Ulimits": [
+                {"Name": "nofile", "Soft": MAX_OPEN_FILES, "Hard": MAX_OPEN_FILES},
+                {"Name": "fsize", "Soft": file_bytes, "Hard": file_bytes},
+            ],
         },
     }
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-    config["Labels"] = {
-        PROJECT_LABEL: project_id,
-        SERVICE_LABEL: service_id(settings),
-        CONFIG_LABEL: digest,
-    }
+    config["Labels"] = {**labels, CONFIG_LABEL: digest}
     return config
+
+
+def network_name(settings: Settings) -> str | None:
+    """Return the network of this service's sandboxes; None where they have none."""
+    if settings.sandbox_egress != "always":
+        return None
+    return f"codegen-sandboxes-{service_id(settings)}"
+
+
+def network_config(settings: Settings) -> dict[str, Any]:
+    """Return the body of the engine's call that creates this network."""
+    return {
+        "Name": network_name(settings),
+        "CheckDuplicate": True,
+        "Driver": "bridge",
+        "Options": {"com.docker.network.bridge.enable_icc": "false"},  # among containers
+        "Labels": {SERVICE_LABEL: service_id(settings)},
+    }
+
+
+def image_environment(details: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of an inspected container, its image's among them."""
+    pairs = (variable.partition("=") for variable in details["Config"].get("Env") or [])
+    return {name: value for name, _, value in pairs}
 
 
 def is_own(labels: Mapping[str, str], config: Mapping[str, Any]) -> bool:
@@ -82,10 +132,3 @@ def is_own(labels: Mapping[str, str], config: Mapping[str, Any]) -> bool:
 def is_current(labels: Mapping[str, str], config: Mapping[str, Any]) -> bool:
     """Say whether a container was made with these settings."""
     return bool(labels.get(CONFIG_LABEL) == config["Labels"][CONFIG_LABEL])
-
-
-def published_port(details: Mapping[str, Any]) -> int | None:
-    """Return the host's port from an inspected container; None while it does not run."""
-    ports = (details.get("NetworkSettings") or {}).get("Ports") or {}
-    bindings = ports.get(f"{PORT}/tcp") or []
-    return int(bindings[0]["HostPort"]) if bindings else None

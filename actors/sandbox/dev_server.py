@@ -8,6 +8,7 @@ import contextlib
 import aiohttp
 
 from actors.errors import SandboxError
+from actors.sandbox.doors import Door, DoorConnector, app_url
 from actors.sandbox.engine import engine_errors
 from actors.sandbox.output import CommandOutput, OutputLog
 from actors.sandbox.task import Task
@@ -15,6 +16,7 @@ from actors.sandbox.task import Task
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.25
 PROBE_SECONDS = 1.0
+ANY_APP_URL = app_url("")  # the door says which
 
 
 class DevServer:
@@ -40,9 +42,9 @@ class DevServer:
     def last_lines(self) -> tuple[str, ...]:
         return self._output.last_lines
 
-    async def wait_until_serving(self, url: str) -> bool:
+    async def wait_until_serving(self, door: Door) -> bool:
         """Wait for the first HTTP answer; say False if the process ended before."""
-        poll = asyncio.create_task(first_answer(url), name="dev server's first answer")
+        poll = asyncio.create_task(first_answer(door), name="dev server's first answer")
         try:
             await asyncio.wait({poll, self._reader}, return_when=asyncio.FIRST_COMPLETED)
             if poll.done():
@@ -74,27 +76,31 @@ class DevServer:
             self._output.finish()
 
 
-async def first_answer(url: str) -> None:
-    """Return when `url` answers, whatever it answers; the caller sets the deadline.
+async def first_answer(door: Door) -> None:
+    """Return when the app behind a door answers, whatever it answers; the caller sets the deadline.
 
-    The published port takes connections before anything listens inside, so only an answer counts.
+    The relay takes connections before anything listens inside, so only an answer counts.
     """
     pause_seconds = FIRST_POLL_SECONDS
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+    async with aiohttp.ClientSession(
+        connector=DoorConnector(lambda _: door, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=None),
+        headers={"Host": "localhost"},  # dev servers know this one
+    ) as session:
         while True:
             try:
-                async with session.get(url, allow_redirects=False):
+                async with session.get(ANY_APP_URL, allow_redirects=False):
                     return
             except (aiohttp.ClientError, OSError):
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(pause_seconds * 1.5, LONGEST_POLL_SECONDS)
 
 
-async def is_answering(url: str) -> bool:
-    """Say whether `url` answers within `PROBE_SECONDS`."""
+async def is_answering(door: Door) -> bool:
+    """Say whether the app behind a door answers within `PROBE_SECONDS`."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            await first_answer(url)
+            await first_answer(door)
     except TimeoutError:
         return False
     return True

@@ -1,15 +1,16 @@
 """The Docker sandbox: one container per project, through aiodocker.
 
-The container keeps `/app` while it is stopped, and is found again by its name and labels. Errors
-are `SandboxError` and its children: an engine that went away is `SandboxUnavailable` in every
-call. A cancelled install or server start is dead inside the container within 50 ms (16 ms
-measured); `task.py` tells how.
+The container's volume keeps the project while it is stopped; it is found again by its name and
+labels. Errors are `SandboxError` and its children: an engine that went away is
+`SandboxUnavailable` in every call. A cancelled install or server start is dead inside the container
+within 50 ms (16 ms measured); `task.py` tells how.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import aiodocker
 from aiodocker.containers import DockerContainer
@@ -21,11 +22,14 @@ from actors.errors import (
     SandboxUnavailable,
     ServerFailed,
 )
+from actors.registries import read_registries, upstream_proxy, with_configured
 from actors.sandbox import engine
-from actors.sandbox.archive import check_paths, files_archive
+from actors.sandbox.archive import check_paths, files_archive, home_archive
 from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
-from actors.sandbox.container import NOTE_FILE, PORT, published_port
+from actors.sandbox.container import NOTE_FILE, image_environment, network_name
 from actors.sandbox.dev_server import DevServer, is_answering
+from actors.sandbox.doors import PROBE_DOOR, Door, app_url, door_directory
+from actors.sandbox.egress import PROXIED, egress
 from actors.sandbox.engine import ClientFactory, engine_errors
 from actors.sandbox.manifest import (
     SURVEY_SCRIPT,
@@ -38,10 +42,12 @@ from actors.sandbox.manifest import (
 )
 from actors.sandbox.output import CommandOutput, OutputLog
 from actors.sandbox.project_container import ProjectContainer, unpack
-from actors.sandbox.task import Task, run_short, sweep
+from actors.sandbox.relay import PORT
+from actors.sandbox.task import Task, end_all, run_short
 from actors.settings import Settings
 
 PATHS_PER_CALL = 400  # of at most 255 characters; a command line holds 2 MiB
+NO_NOTE = 1  # how `cat` says that there is no such file
 KILLED = 137  # 128 + SIGKILL
 SECOND_LOOK_SECONDS = 0.5
 
@@ -53,7 +59,7 @@ _QUIET = {
 }
 _SERVING = {
     **_QUIET,
-    "HOST": "0.0.0.0",  # noqa: S104  # inside the container; published on the loopback only
+    "HOST": "0.0.0.0",  # noqa: S104  # inside the container
     "PORT": str(PORT),
     "BROWSER": "none",
 }
@@ -75,6 +81,9 @@ class DockerSandbox:
         self._settings = settings
         self._log = OutputLog(on_log)
         self._container = ProjectContainer(project_id, settings, connect, self._log_progress)
+        self._url = app_url(project_id)
+        self._doors = door_directory(project_id, settings)
+        self._door = Door(self._doors, PROBE_DOOR)
         self._dev_server: DevServer | None = None
 
     async def start(self) -> StartedSandbox:
@@ -87,21 +96,23 @@ class DockerSandbox:
             container, is_created = await self._container.obtain()
             note = b""
             if not is_created:
-                _, note = await run_short(container, 'cat -- "$1"', NOTE_FILE)
+                code, note = await run_short(container, 'cat -- "$1"', NOTE_FILE)
+                if code not in (0, NO_NOTE):  # the app has closed its own directory, say
+                    await unpack(container, home_archive())
         return StartedSandbox(container_id=container.id, note=note.decode(errors="replace"))
 
     async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
-        """Write files below /app as one archive; an unsafe path is refused before any is written.
+        """Write files as one archive; an unsafe path is refused before any is written.
 
         A directory or a link that stands where a file belongs is replaced.
         """
         archive = files_archive(files, note)
         with engine_errors():
             container = await self._container.get()
-            await unpack(container, "/", archive)
+            await unpack(container, archive)
 
     async def delete_files(self, paths: Sequence[str]) -> None:
-        """Delete files below /app; one that does not exist is no error."""
+        """Delete files; one that does not exist is no error."""
         check_paths(paths)
         with engine_errors():
             container = await self._container.get()
@@ -121,13 +132,14 @@ class DockerSandbox:
             container = await self._container.get()
             command = install_command(await _survey(container, f"rm -f {NOTE_FILE}\n"))
         if command is not None:
-            await self._run_to_end(
-                Task(container, "install", command, _QUIET),
-                command_label(command),
-                self._settings.install_seconds,
-                InstallFailed,
-                "ask for fewer dependencies or raise CODEGEN_INSTALL_SECONDS",
-            )
+            async with self._way_out(container) as environment:
+                await self._run_to_end(
+                    Task(container, "install", command, _QUIET | environment),
+                    command_label(command),
+                    self._settings.install_seconds,
+                    InstallFailed,
+                    "ask for fewer dependencies or raise CODEGEN_INSTALL_SECONDS",
+                )
 
     async def run_check(self, script: str) -> None:
         """Run a script of package.json to its end; the output is logged live.
@@ -153,28 +165,27 @@ class DockerSandbox:
         """
         with engine_errors():
             container = await self._container.get()
-            _url(container)  # it must run: ending what ran in it would start it
+            _check_runs(container)  # ending what ran in it would start it
             await self._end_dev_server(container)  # first: it may hold all processes there can be
             container = await self._container.get()
             survey = await _survey(container)
             command = dev_command(survey)
             self.reloads_files = reloads_files(survey)
-            url = _url(container)
             self._log_progress(f"$ {command_label(command)}")
             task = Task(container, "dev-server", command, _SERVING)
             await task.start()
         server = self._dev_server = DevServer(task, self._log)
         try:
-            await self._await_answer(server, url)
+            await self._await_answer(server)
             with engine_errors():
                 await server.detach()
         except BaseException:
             await server.close()
             raise
-        return url
+        return self._url
 
     async def status(self) -> SandboxStatus:
-        """Ask the engine and the dev server's port; nothing is started."""
+        """Ask the engine and the dev server; nothing is started."""
         with engine_errors():
             container = await self._container.find()
         if container is None:
@@ -185,13 +196,12 @@ class DockerSandbox:
             return SandboxStatus(
                 kind=self.kind, health="stopped", container_id=container.id, note=note
             )
-        url = _url(container)
         is_followed = self._dev_server is not None and self._dev_server.is_serving
         return SandboxStatus(
             kind=self.kind,
-            health="serving" if is_followed or await is_answering(url) else "running",
+            health="serving" if is_followed or await is_answering(self._door) else "running",
             container_id=container.id,
-            preview_url=url,
+            preview_url=self._url,
             note=note,
         )
 
@@ -214,7 +224,24 @@ class DockerSandbox:
     async def close(self) -> None:
         """Close the connections; the container and its dev server go on."""
         await self._forget_dev_server()
+        self._door.close()
         await self._container.close()
+
+    @asynccontextmanager
+    async def _way_out(self, container: DockerContainer) -> AsyncIterator[dict[str, str]]:
+        """Let the container reach the registries; yields the variables that show the way."""
+        if network_name(self._settings) is not None:
+            yield {}
+            return
+        environment = image_environment(container._container)
+        registries = read_registries(self._settings.sandbox_registries)
+        async with egress(
+            self._doors,
+            with_configured(registries, environment),
+            upstream_proxy(environment),
+            lambda line: self._log.add("stderr", line),
+        ):
+            yield PROXIED
 
     async def _run_to_end(
         self,
@@ -245,10 +272,10 @@ class DockerSandbox:
             )
 
     async def _end_dev_server(self, container: DockerContainer) -> None:
-        """End what an earlier call, or an earlier owner of the container, started."""
+        """End what an earlier call or owner of the container started, and all that this started."""
         await self._forget_dev_server()
         try:
-            is_ended = await sweep(container, "dev-server")
+            is_ended = await end_all(container)
         except (TimeoutError, aiodocker.DockerError):
             is_ended = False
         if not is_ended:  # nothing can be started in it any more: too many processes, say
@@ -259,11 +286,11 @@ class DockerSandbox:
         if server is not None:
             await server.close()
 
-    async def _await_answer(self, server: DevServer, url: str) -> None:
+    async def _await_answer(self, server: DevServer) -> None:
         seconds = self._settings.server_seconds
         try:
             async with asyncio.timeout(seconds):
-                if await server.wait_until_serving(url):
+                if await server.wait_until_serving(self._door):
                     return
         except TimeoutError as error:
             raise ServerFailed(
@@ -318,8 +345,6 @@ async def _survey(container: DockerContainer, preparation: str = "") -> Survey:
     return parse_survey(output)
 
 
-def _url(container: DockerContainer) -> str:
-    port = published_port(container._container)
-    if port is None:
+def _check_runs(container: DockerContainer) -> None:
+    if not container["State"]["Running"]:
         raise SandboxUnavailable("The sandbox's container is not running; generate again.")
-    return f"http://127.0.0.1:{port}/"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.errors import ServerFailed
-from actors.sandbox.container import PORT
+from actors.sandbox.relay import PORT
 from actors.sandbox.static_server import STATIC_SERVER
 
 MAX_MANIFEST_BYTES = 262_144
@@ -39,7 +39,7 @@ SURVEY_SCRIPT = (
 )
 
 _LONG_FLAGS = ("--host", "0.0.0.0", "--port", str(PORT))  # noqa: S104  # inside the container
-#: program -> flags that make it listen where the port is published; others read HOST and PORT.
+#: program -> flags that make it listen where the relay connects; others read HOST and PORT.
 _SERVER_FLAGS: dict[str, tuple[str, ...]] = {
     "vite": (*_LONG_FLAGS, "--strictPort"),
     "next": ("--hostname", "0.0.0.0", "--port", str(PORT)),  # noqa: S104  # as above

@@ -10,7 +10,17 @@ from aiodocker.containers import DockerContainer
 
 from actors.errors import SandboxUnavailable
 from actors.sandbox.archive import home_archive
-from actors.sandbox.container import container_config, container_names, is_current, is_own
+from actors.sandbox.container import (
+    VOLUME_DIR,
+    container_config,
+    container_names,
+    is_current,
+    is_own,
+    network_config,
+    network_name,
+    volume_name,
+)
+from actors.sandbox.doors import door_directory, make_door_directory, remove_door_directory
 from actors.sandbox.engine import CALL_SECONDS, ClientFactory, reason_of
 from actors.sandbox.image import missing, pull_image
 from actors.settings import Settings
@@ -37,6 +47,9 @@ class ProjectContainer:
         self._image = settings.sandbox_image
         self._config = container_config(project_id, settings)
         self._names = container_names(project_id, settings)
+        self._volume = volume_name(project_id, settings)
+        self._doors = door_directory(project_id, settings)
+        self._network = network_config(settings) if network_name(settings) else None
         self._connect = connect
         self._on_progress = on_progress
         self._client: aiodocker.Docker | None = None
@@ -69,11 +82,15 @@ class ProjectContainer:
         if container is not None and not is_current(_labels(container), self._config):
             await self.remove()
             container = None
+        has_new_doors = make_door_directory(self._doors)
+        await self._provide_network()
         is_created = container is None
         if container is None:
             container = await self._create()
         if is_created or not container["State"]["Running"]:
             await container.start()
+        elif has_new_doors:
+            await container.restart(t=0)
         return container, is_created
 
     async def stop(self) -> None:
@@ -83,9 +100,11 @@ class ProjectContainer:
                 await container.stop(t=STOP_SECONDS)
 
     async def remove(self) -> None:
-        """Remove the container and its volumes; absent is no error."""
+        """Remove the container, its volume and its doors; absent is no error."""
         if (container := await self.find()) is not None:
             await delete_container(container)
+        await delete_volume(self._docker, self._volume)
+        remove_door_directory(self._doors)
 
     async def close(self) -> None:
         """Close the connection to the engine."""
@@ -107,6 +126,15 @@ class ProjectContainer:
                 raise
             return None
 
+    async def _provide_network(self) -> None:
+        """Create the sandboxes' network, if they are to have one and there is none."""
+        if self._network is not None:
+            try:
+                await self._docker.networks.create(self._network)
+            except aiodocker.DockerError as error:
+                if error.status != 409:
+                    raise
+
     async def _create(self) -> DockerContainer:
         """Create the container under the first name that no other service holds."""
         is_pulled = False
@@ -123,7 +151,7 @@ class ProjectContainer:
                 await self._mend_image(error, is_pulled)
                 is_pulled = True
                 continue
-            await unpack(container, "/", home_archive())
+            await unpack(container, home_archive())
             return container
         raise self._name_taken()
 
@@ -150,18 +178,28 @@ class ProjectContainer:
         )
 
 
-async def unpack(container: DockerContainer, directory: str, archive: bytes) -> None:
-    """Unpack a tar archive inside the container, which need not run."""
-    await container.put_archive(directory, archive)  # type: ignore[no-untyped-call]  # aiodocker's
+async def unpack(container: DockerContainer, archive: bytes) -> None:
+    """Unpack a tar archive in the container's volume; the container need not run."""
+    await container.put_archive(VOLUME_DIR, archive)  # type: ignore[no-untyped-call]  # aiodocker's
 
 
 async def delete_container(container: DockerContainer) -> None:
-    """Remove a container and its volumes, running or not; absent is no error."""
+    """Remove a container, running or not; absent is no error."""
     try:
         async with asyncio.timeout(CALL_SECONDS):
             await container.delete(force=True, v=True)
     except aiodocker.DockerError as error:
         if error.status not in (404, 409):  # 409: somebody else is removing it
+            raise
+
+
+async def delete_volume(docker: aiodocker.Docker, name: str) -> None:
+    """Remove a volume; absent is no error, nor is a container that still has it."""
+    try:
+        async with docker._query(f"volumes/{name}", "DELETE"):
+            pass
+    except aiodocker.DockerError as error:
+        if error.status not in (404, 409):
             raise
 
 

@@ -4,7 +4,7 @@ A `Task` runs its command below a small shell whose standard input is our connec
 When that input ends, because we closed the connection or are no more, the shell kills every
 process that carries the task's mark in its environment, then its own process group: no second
 call is needed, and an install never outlives its owner. `detach` lets a dev server go on alone;
-`sweep` ends it later by the same mark, also from another process.
+`end_all` ends it later, and whatever else the app has started, also from another process of ours.
 
 Needs `sh`, `head`, `tr` and `sleep` in the image; every Node image has them.
 """
@@ -21,12 +21,17 @@ from aiodocker.execs import Exec
 from aiodocker.stream import Stream
 
 from actors.errors import SandboxUnavailable
-from actors.sandbox.container import APP_DIR
+from actors.sandbox.container import APP_DIR, USER, VOLUME_DIR
 
 SHORT_SECONDS = 15.0  # for the service's own small commands
 MAX_SHORT_BYTES = 512 * 1024
 EXIT_POLLS = 100  # the engine learns an exit a moment after the output ended
 EXIT_POLL_SECONDS = 0.02
+
+# An app may have removed its own directory; only the one above its home is there for certain.
+_IN_PROJECT = (
+    f"[ -d {APP_DIR} ] || {{ rm -f {APP_DIR}; mkdir {APP_DIR}; }}\ncd {APP_DIR} || exit 126\n"
+)
 
 # Three passes, since a process may fork while its siblings are being found.
 _SWEEP = r"""
@@ -93,7 +98,11 @@ class Task:
 
     async def _start(self) -> None:
         self._exec = await self._container.exec(
-            self._arguments, stdin=True, environment=self._environment, workdir=APP_DIR
+            self._arguments,
+            stdin=True,
+            user=USER,
+            environment=self._environment,
+            workdir=APP_DIR,
         )
         self._stream = self._exec.start(detach=False)
         await self._stream.__aenter__()
@@ -123,9 +132,12 @@ class Task:
             await _close(stream)
 
 
-async def sweep(container: DockerContainer, mark: str) -> bool:
-    """Kill all processes of the tasks with this mark; say whether that could be done."""
-    code, _ = await run_short(container, _SWEEP + 'sweep "$1"', mark)
+async def end_all(container: DockerContainer) -> bool:
+    """Kill every process of the app's user but the one that does it; say whether it could be done.
+
+    At once, so that what forks meanwhile is killed as well; the relay is another user's.
+    """
+    code, _ = await run_short(container, "kill -s KILL -- -1 2>/dev/null; exit 0")
     return code == 0
 
 
@@ -137,7 +149,9 @@ async def run_short(container: DockerContainer, script: str, *arguments: str) ->
     """
     output = bytearray()
     async with asyncio.timeout(SHORT_SECONDS):
-        execution = await container.exec(["sh", "-c", script, "sh", *arguments], workdir=APP_DIR)
+        execution = await container.exec(
+            ["sh", "-c", _IN_PROJECT + script, "sh", *arguments], user=USER, workdir=VOLUME_DIR
+        )
         stream = execution.start(detach=False)
         try:
             while len(output) < MAX_SHORT_BYTES and (message := await stream.read_out()):

@@ -123,7 +123,7 @@ async def test_a_tab_that_is_left_open_lets_the_project_sleep_until_somebody_com
 ) -> None:
     openrouter.add_phase("Page", app_of(vite), last=True)
     environment = {**openrouter.environment, **docker_engine.environment}
-    service = await services.start(**environment, CODEGEN_IDLE_SECONDS="3")
+    service = await services.start(**environment, CODEGEN_SANDBOX_IDLE_SECONDS="3")
     viewer = Viewer(service, "shop")
     async with viewer.connected():
         await viewer.send({"type": "generate", "description": "a shop"})

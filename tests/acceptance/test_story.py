@@ -6,6 +6,7 @@ import asyncio
 
 import aiohttp
 
+from tests.support.browsing import browsing
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import WAIT_SECONDS, Service, ServiceFactory, Viewer
 
@@ -36,7 +37,7 @@ async def test_a_static_site_is_built_shown_left_revived_and_found_after_a_resta
         assert accepted["data"]["id"] == "g1"
         started = await viewer.expect("server_started")
         await viewer.expect("generation_complete")
-        async with aiohttp.ClientSession() as session, session.get(started["data"]["url"]) as page:
+        async with browsing() as session, session.get(started["data"]["url"]) as page:
             assert (await page.text()) == SITE["index.html"]
         await viewer.expect("hibernated")
         async with asyncio.timeout(WAIT_SECONDS):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import aiodocker
@@ -22,11 +25,13 @@ from actors.errors import (
     ServerFailed,
 )
 from actors.sandbox.choose import choose_sandbox, make_sandbox, reap
-from actors.sandbox.container import container_names
+from actors.sandbox.container import container_names, network_name, volume_name
 from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
 from actors.sandbox.output import BURST_LINES, KEPT_LINES, LAST_LINES, MAX_LINE_CHARS
 from actors.sandbox.task import run_short
 from actors.settings import Settings
+from gateway.doors import Doors
 from tests.support.docker import DockerEngine
 from tests.support.registry import Registry
 from tests.support.sandbox_log import SandboxLines
@@ -40,6 +45,7 @@ http.createServer((request, response) => {
 console.log('listening');
 """
 MakeSandbox = Callable[..., DockerSandbox]
+Fetch = Callable[[str], Awaitable[str]]
 
 
 @pytest.fixture
@@ -67,6 +73,20 @@ async def make(
 
 
 @pytest.fixture
+async def fetch(tmp_path: Path) -> AsyncIterator[Fetch]:
+    """Ask an app as the gateway does, and return the text of its answer."""
+    doors = Doors(Settings.read({}, state_dir=str(tmp_path)))
+    async with aiohttp.ClientSession(connector=DoorConnector(doors.find)) as session:
+
+        async def fetch_one(url: str) -> str:
+            async with session.get(url, headers={"Host": "demo.localhost"}) as response:
+                return await response.text()
+
+        yield fetch_one
+    doors.close()
+
+
+@pytest.fixture
 async def registry() -> AsyncIterator[Registry]:
     registry = Registry()
     await registry.start()
@@ -78,16 +98,17 @@ def package(**members: object) -> dict[str, str]:
     return {"package.json": json.dumps({"name": "app", "version": "1.0.0", **members})}
 
 
-async def fetch(url: str) -> str:
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        return await response.text()
-
-
 async def inside(script: str, name: str = "codegen-sandbox-demo") -> str:
     """Run a script in the container, as its user."""
     async with aiodocker.Docker() as docker:
         _, output = await run_short(await docker.containers.get(name), script)
         return output.decode().strip()
+
+
+async def volume_names() -> set[str]:
+    async with aiodocker.Docker() as docker:
+        found = await docker.volumes.list()  # type: ignore[no-untyped-call]  # aiodocker's
+        return {volume["Name"] for volume in found["Volumes"] or []}
 
 
 async def until_gone(word: str) -> None:
@@ -122,9 +143,28 @@ async def test_files_belong_to_the_sandbox_user_and_can_be_replaced_and_deleted(
 async def test_a_link_out_of_the_project_is_replaced_not_followed(make: MakeSandbox) -> None:
     sandbox = make()
     await sandbox.start()
-    await inside("mkdir /tmp/outside; ln -s /tmp/outside src")
+    await inside("mkdir /tmp/outside ~/outside; ln -s /tmp/outside src")
     await sandbox.write_files({"src/a.txt": "text"})
     assert await inside("ls /tmp/outside; cat src/a.txt") == "text"
+    await inside("cd; rm -r app; ln -s outside app")
+    await sandbox.write_files({"b.txt": "text"})
+    assert await inside("ls ~/outside; cat b.txt") == "text"
+
+
+@pytest.mark.parametrize(
+    "harm", ["cd; rm -rf app", "cd; rm -rf app; echo x > app", "cd; chmod 0 .", "chmod 0 ."]
+)
+async def test_an_app_that_breaks_its_own_directory_can_be_mended(
+    make: MakeSandbox, harm: str
+) -> None:
+    sandbox = make()
+    await sandbox.start()
+    await sandbox.write_files({"a.txt": "text"})
+    await inside(harm)
+    await sandbox.start()
+    await sandbox.delete_files(["a.txt"])
+    await sandbox.write_files({"b.txt": "text"})
+    assert await inside("ls; cat b.txt") == "b.txt\ntext"
 
 
 async def test_a_directory_cannot_be_deleted_as_a_file(make: MakeSandbox) -> None:
@@ -147,6 +187,50 @@ async def test_an_npm_package_is_installed_and_used(make: MakeSandbox) -> None:
     assert await inside("node -p 'require(\"is-number\")(7)'") == "true"
     assert ("progress", "$ npm install") in lines.lines
     assert any("added 1 package" in line for line in lines.texts("stdout"))
+
+
+async def test_an_install_reaches_the_registries_alone_and_says_what_else_it_wanted(
+    make: MakeSandbox,
+) -> None:
+    lines = SandboxLines()
+    sandbox = make(lines, sandbox_registries="registry.example")
+    await sandbox.start()
+    await sandbox.write_files(package(dependencies={"is-number": "7.0.0"}))
+    with pytest.raises(InstallFailed):
+        await sandbox.install_dependencies()
+    told = "The install wanted registry.npmjs.org, which is not allowed"
+    assert any(told in line for line in lines.texts("stderr"))
+
+
+async def test_a_container_whose_doors_were_removed_gets_others(
+    make: MakeSandbox, fetch: Fetch, tmp_path: Path
+) -> None:
+    sandbox = make()
+    await sandbox.start()
+    await sandbox.write_files({"server.js": HELLO})
+    remove_door_directory(door_directory("demo", Settings.read({}, state_dir=str(tmp_path))))
+    await sandbox.start()
+    assert (await fetch(await sandbox.start_dev_server())).startswith("hello")
+
+
+async def test_an_open_network_is_shared_by_the_service_and_told(
+    make: MakeSandbox, tmp_path: Path
+) -> None:
+    settings = Settings.read({}, state_dir=str(tmp_path), sandbox_egress="always")
+    assert "CODEGEN_SANDBOX_EGRESS=always" in (await choose_sandbox(settings)).note
+    sandboxes = [make(project_id=name, sandbox_egress="always") for name in ("demo", "other")]
+    name = network_name(settings) or ""
+    async with aiodocker.Docker() as docker:
+        for sandbox in sandboxes:
+            started = await sandbox.start()
+            details = await (await docker.containers.get(started.container_id or "")).show()
+            assert set(details["NetworkSettings"]["Networks"]) == {name}
+        network = await docker.networks.get(name)
+        details = await network.show()
+        assert details["Options"] == {"com.docker.network.bridge.enable_icc": "false"}
+        for sandbox in sandboxes:
+            await sandbox.remove()
+        await network.delete()
 
 
 async def test_without_a_manifest_nothing_is_installed(make: MakeSandbox) -> None:
@@ -205,8 +289,9 @@ async def test_an_install_beyond_its_deadline_is_dead(make: MakeSandbox) -> None
 
 OWNER = """
 import asyncio, sys
-from actors.sandbox.container import container_names
+from actors.sandbox.container import container_names, network_name, volume_name
 from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
 from actors.settings import Settings
 
 settings = Settings.read({}, state_dir=sys.argv[1], sandbox_image=sys.argv[2])
@@ -303,7 +388,7 @@ async def test_a_check_beyond_its_deadline_is_dead(make: MakeSandbox) -> None:
 
 
 async def test_a_vite_app_with_a_broken_import_does_not_build_though_it_is_served(
-    make: MakeSandbox,
+    make: MakeSandbox, fetch: Fetch
 ) -> None:
     page = '<!doctype html><script type="module" src="/main.js"></script>'
     sandbox = make()
@@ -323,7 +408,9 @@ async def test_a_vite_app_with_a_broken_import_does_not_build_though_it_is_serve
 # --- serving -------------------------------------------------------------------------------------
 
 
-async def test_a_node_app_answers_and_its_output_is_logged_live(make: MakeSandbox) -> None:
+async def test_a_node_app_answers_and_its_output_is_logged_live(
+    make: MakeSandbox, fetch: Fetch
+) -> None:
     lines = SandboxLines()
     sandbox = make(lines)
     await sandbox.start()
@@ -337,7 +424,7 @@ async def test_a_node_app_answers_and_its_output_is_logged_live(make: MakeSandbo
     assert ("stdout", "listening") in await sandbox.logs(50)
 
 
-async def test_starting_again_ends_the_previous_dev_server(make: MakeSandbox) -> None:
+async def test_starting_again_ends_the_previous_dev_server(make: MakeSandbox, fetch: Fetch) -> None:
     sandbox = make()
     await sandbox.start()
     await sandbox.write_files(package(scripts={"dev": "node server.js"}) | {"server.js": HELLO})
@@ -346,7 +433,7 @@ async def test_starting_again_ends_the_previous_dev_server(make: MakeSandbox) ->
     assert first != second
 
 
-async def test_a_vite_app_is_served(make: MakeSandbox) -> None:
+async def test_a_vite_app_is_served(make: MakeSandbox, fetch: Fetch) -> None:
     page = '<!doctype html><script type="module" src="/main.js"></script>'
     sandbox = make()
     await sandbox.start()
@@ -363,12 +450,16 @@ async def test_a_vite_app_is_served(make: MakeSandbox) -> None:
         pass
 
 
-async def test_a_folder_without_a_manifest_is_served_as_it_is(make: MakeSandbox) -> None:
+async def test_a_folder_without_a_manifest_is_served_as_it_is(
+    make: MakeSandbox, tmp_path: Path
+) -> None:
     sandbox = make()
     await sandbox.start()
     await sandbox.write_files({"index.html": "<h1>top</h1>", "docs/a.css": "b {}"})
     url = await sandbox.start_dev_server()
-    async with aiohttp.ClientSession(url) as session:
+    doors = Doors(Settings.read({}, state_dir=str(tmp_path)))
+    connector = DoorConnector(doors.find)
+    async with aiohttp.ClientSession(url, connector=connector) as session:
         for path, status, kind, text in (
             ("/", 200, "text/html", "<h1>top</h1>"),
             ("/docs/a.css", 200, "text/css", "b {}"),
@@ -380,6 +471,7 @@ async def test_a_folder_without_a_manifest_is_served_as_it_is(make: MakeSandbox)
             async with session.get(URL(path, encoded=True)) as response:
                 assert (response.status, response.content_type) == (status, kind), path
                 assert await response.text() == text
+    doors.close()
 
 
 async def test_a_dev_server_that_ends_fails_at_once_with_its_last_lines(make: MakeSandbox) -> None:
@@ -417,7 +509,7 @@ async def test_a_cancelled_start_of_the_dev_server_kills_it(make: MakeSandbox) -
 
 
 async def test_a_container_full_of_processes_is_restarted_for_the_next_server(
-    make: MakeSandbox,
+    make: MakeSandbox, fetch: Fetch
 ) -> None:
     bomb = HELLO + (
         "const { spawn } = require('child_process');\n"
@@ -436,7 +528,7 @@ async def test_a_container_full_of_processes_is_restarted_for_the_next_server(
 
 
 async def test_a_container_is_adopted_with_its_files_and_its_running_server(
-    make: MakeSandbox,
+    make: MakeSandbox, fetch: Fetch
 ) -> None:
     first = make()
     started = await first.start()
@@ -458,7 +550,9 @@ async def test_a_container_is_adopted_with_its_files_and_its_running_server(
     await lines.wait_for("listening")
 
 
-async def test_a_stopped_container_keeps_its_files_and_serves_again(make: MakeSandbox) -> None:
+async def test_a_stopped_container_keeps_its_files_and_serves_again(
+    make: MakeSandbox, fetch: Fetch
+) -> None:
     sandbox = make()
     await sandbox.start()
     await sandbox.write_files({"server.js": HELLO}, note="kept")
@@ -527,6 +621,11 @@ async def test_sandboxes_of_unknown_projects_are_reaped(make: MakeSandbox, tmp_p
     assert await reap(Settings.read({}, state_dir=str(tmp_path)), {"kept"}) == 1
     healths = [(await sandbox.status()).health for sandbox in (kept, gone, foreign)]
     assert healths == ["running", "absent", "running"]
+    names = await volume_names()
+    services = [Settings.read({}, state_dir=str(tmp_path / name)) for name in ("", "other")]
+    assert volume_name("kept", services[0]) in names
+    assert volume_name("gone", services[0]) not in names
+    assert volume_name("gone", services[1]) in names
 
 
 # --- isolation -----------------------------------------------------------------------------------
@@ -543,10 +642,12 @@ async def test_limits_are_set_on_the_container(make: MakeSandbox) -> None:
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
     assert not host["Privileged"]
     assert not host["Binds"]
-    assert not details["Mounts"]
+    assert host["ReadonlyRootfs"]
+    mounts = {mount["Destination"]: mount["RW"] for mount in details["Mounts"]}
+    assert mounts == {"/run/codegen": False, "/home": True}
     assert host["Init"]
-    [binding] = details["NetworkSettings"]["Ports"]["5173/tcp"]
-    assert binding["HostIp"] == "127.0.0.1"
+    assert host["NetworkMode"] == "none"
+    assert not host["PortBindings"]
 
 
 async def test_nothing_of_our_environment_and_no_privilege_is_inside(
@@ -569,7 +670,7 @@ async def test_nothing_of_our_environment_and_no_privilege_is_inside(
 
 
 async def test_an_engine_that_stops_in_mid_install_is_sandbox_unavailable(
-    make: MakeSandbox, docker_engine: DockerEngine
+    make: MakeSandbox, fetch: Fetch, docker_engine: DockerEngine
 ) -> None:
     lines = SandboxLines()
     sandbox = make(lines)
@@ -600,6 +701,26 @@ async def test_an_engine_that_stops_in_mid_install_is_sandbox_unavailable(
         await asyncio.to_thread(docker_engine.start)
     again = await sandbox.start()
     assert again.container_id == started.container_id
+    await sandbox.delete_files(["package.json"])
+    await sandbox.write_files({"server.js": HELLO})
+    assert (await fetch(await sandbox.start_dev_server())).startswith("hello")
+
+
+async def test_a_relay_that_the_kernel_has_killed_is_started_again(
+    make: MakeSandbox, fetch: Fetch
+) -> None:
+    sandbox = make()
+    await sandbox.start()
+    await sandbox.write_files({"server.js": HELLO})
+    url = await sandbox.start_dev_server()
+    before = await fetch(url)
+    async with aiodocker.Docker() as docker:
+        rows = (await (await docker.containers.get("codegen-sandbox-demo")).top())["Processes"]
+    [relay] = [int(row[1]) for row in rows if row[-1].startswith("node --v8-pool-size")]
+    os.kill(relay, signal.SIGKILL)
+    with contextlib.suppress(aiohttp.ClientError):  # over a connection that it carried
+        await fetch(url)
+    assert await fetch(url) == before
 
 
 async def test_a_container_that_was_removed_under_us_is_sandbox_unavailable(

@@ -17,8 +17,9 @@ from actors import events as ev
 from actors.errors import StateDirUnusable
 from actors.feed import Feed
 from actors.reader import Reader
+from actors.run_directory import make_private_directory
 from gateway import feed as feed_module
-from gateway.feed import FeedServer, make_private_directory
+from gateway.feed import FeedServer
 from gateway.hub import Hub
 from tests.support.gateway import Owner, Watcher, frame_of, source_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 
 class SandboxLines:
@@ -18,6 +19,12 @@ class SandboxLines:
 
     def texts(self, stream: str) -> list[str]:
         return [line for kind, line in self.lines if kind == stream]
+
+    async def wait_for_line(self, pattern: str) -> None:
+        """Return when a line that matches `pattern` as a whole was logged."""
+        while not any(re.fullmatch(pattern, line) for _, line in self.lines):
+            self._changed.clear()
+            await self._changed.wait()
 
     async def wait_for(self, text: str) -> None:
         """Return when a line that contains `text` was logged."""

@@ -17,7 +17,7 @@ MAX_MODULE_LINES = 400
 #: A package's row holds what no other row names.
 LAYERS = (
     ("errors",),
-    ("settings",),
+    ("registries", "setting_formats", "settings"),
     (
         "addresses",
         "paths",
@@ -39,7 +39,7 @@ LAYERS = (
         "projections",
         "rehearsal",
     ),
-    ("service_log", "wire", "bridge", "lineage", "actor"),
+    ("service_log", "run_directory", "wire", "bridge", "lineage", "actor"),
     ("outage", "database", "store", "reader", "postgres_user", "postgres_processes", "postgres"),
     ("feed",),
     ("journal",),
@@ -94,6 +94,7 @@ PURE = {
     "actors.paths",
     "actors.projections",
     "actors.records",
+    "actors.registries",
     "actors.rehearsal",
     "actors.seats",
     "actors.spares",

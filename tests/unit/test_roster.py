@@ -6,13 +6,8 @@ import pytest
 
 from actors import messages as m
 from actors.crashes import MAX_RESTARTS, RESTART_WINDOW_SECONDS
-from actors.effects import Breed, Effect, ForgetBirths, Kill, Send
-from actors.roster import (
-    MAX_KEPT_REQUESTS,
-    Roster,
-    Stage,
-    addressed,
-)
+from actors.effects import Breed, Effect, ForgetBirths, Kill, Send, addressed
+from actors.roster import MAX_KEPT_REQUESTS, Roster, Stage
 from actors.seats import Seats
 from actors.watchdog import HUNG_SECONDS, PING_SECONDS
 

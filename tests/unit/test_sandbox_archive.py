@@ -8,7 +8,7 @@ import pytest
 from actors.errors import InvalidInput
 from actors.sandbox.archive import check_paths, files_archive, home_archive
 
-NOTE = "home/node/.codegen-note"
+NOTE = "node/.codegen-note"
 
 
 def entries(archive: bytes) -> dict[str, tarfile.TarInfo]:
@@ -28,25 +28,36 @@ def test_files_come_after_their_directories_and_belong_to_the_sandbox_user() -> 
     found = entries(archive)
     note, *others = found
     assert note == NOTE
-    assert others == ["app/a", "app/a/b", "app/a/b/c.txt", "app/a/d.txt", "app/top.txt"]
+    assert others == [
+        "node/app",
+        "node/app/a",
+        "node/app/a/b",
+        "node/app/a/b/c.txt",
+        "node/app/a/d.txt",
+        "node/app/top.txt",
+    ]
     assert {(member.uid, member.gid) for member in found.values()} == {(1000, 1000)}
-    assert found["app/a/b"].isdir()
-    assert (found["app/a/b"].mode, found["app/top.txt"].mode) == (0o755, 0o644)
-    assert dict(texts(archive))["app/a/b/c.txt"] == "text ü"
+    assert found["node/app/a/b"].isdir()
+    assert (found["node/app/a/b"].mode, found["node/app/top.txt"].mode) == (0o755, 0o644)
+    assert dict(texts(archive))["node/app/a/b/c.txt"] == "text ü"
 
 
 def test_a_note_is_emptied_before_the_first_file_and_filled_after_the_last() -> None:
-    assert texts(files_archive({"a": "x"}, "all")) == [(NOTE, ""), ("app/a", "x"), (NOTE, "all")]
-    assert texts(files_archive({"a": "x"})) == [(NOTE, ""), ("app/a", "x")]
+    assert texts(files_archive({"a": "x"}, "all")) == [
+        (NOTE, ""),
+        ("node/app/a", "x"),
+        (NOTE, "all"),
+    ]
+    assert texts(files_archive({"a": "x"})) == [(NOTE, ""), ("node/app/a", "x")]
 
 
 def test_a_script_is_executable() -> None:
-    assert entries(files_archive({"run": "#!/bin/sh\n"}))["app/run"].mode == 0o755
+    assert entries(files_archive({"run": "#!/bin/sh\n"}))["node/app/run"].mode == 0o755
 
 
 def test_a_long_path_survives() -> None:
     path = "d" * 120 + "/" + "f" * 120
-    assert f"app/{path}" in entries(files_archive({path: "x"}))
+    assert f"node/app/{path}" in entries(files_archive({path: "x"}))
 
 
 @pytest.mark.parametrize("path", ["/abs", "../up", "a/../b", "~/x", "C:/x", "a\\b", "", ".git/x"])
@@ -59,5 +70,5 @@ def test_an_unsafe_path_is_refused(path: str) -> None:
 
 def test_the_home_archive_makes_both_directories() -> None:
     found = entries(home_archive())
-    assert list(found) == ["app", "home/node"]
+    assert list(found) == ["node", "node/app"]
     assert all(member.isdir() and member.uid == 1000 for member in found.values())

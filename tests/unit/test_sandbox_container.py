@@ -7,9 +7,10 @@ from actors.sandbox.container import (
     container_names,
     is_current,
     is_own,
-    published_port,
     service_id,
+    volume_name,
 )
+from actors.sandbox.doors import door_directory
 from actors.settings import Settings
 
 
@@ -32,10 +33,11 @@ def test_a_service_is_its_state_directory() -> None:
     ("flags", "project_id", "own", "current"),
     [
         ({}, "a", True, True),
-        ({}, "b", False, True),
-        ({"state_dir": "/srv/b"}, "a", False, True),
+        ({}, "b", False, False),
+        ({"state_dir": "/srv/b"}, "a", False, False),
         ({"sandbox_memory_mib": 512}, "a", True, False),
         ({"sandbox_image": "node:20"}, "a", True, False),
+        ({"sandbox_runtime": "runsc"}, "a", True, False),
         ({"idle_seconds": 1}, "a", True, True),
     ],
 )
@@ -56,25 +58,27 @@ def test_a_foreign_container_without_labels_is_not_ours() -> None:
 
 def test_the_limits_come_from_the_settings() -> None:
     config = container_config(
-        "a", settings(sandbox_memory_mib=256, sandbox_cpus=1.5, sandbox_pids=99)
+        "a", settings(sandbox_memory_mib=256, sandbox_cpus=1.5, sandbox_pids=99, sandbox_file_mib=3)
     )
     host = config["HostConfig"]
     assert host["Memory"] == host["MemorySwap"] == 256 * 1024 * 1024
     assert host["NanoCpus"] == 1_500_000_000
     assert host["PidsLimit"] == 99
+    assert {"Name": "fsize", "Soft": 3 << 20, "Hard": 3 << 20} in host["Ulimits"]
+    assert host["Tmpfs"]["/tmp"].endswith(f"size={64 << 20}")
     assert host["CapDrop"] == ["ALL"]
-    assert config["User"] == "1000:1000"
+    assert config["User"] == "65534:65534"
 
 
-@pytest.mark.parametrize(
-    ("details", "port"),
-    [
-        ({"NetworkSettings": {"Ports": {"5173/tcp": [{"HostPort": "32768"}]}}}, 32768),
-        ({"NetworkSettings": {"Ports": {"5173/tcp": None}}}, None),
-        ({"NetworkSettings": {"Ports": {}}}, None),
-        ({"NetworkSettings": {"Ports": None}}, None),
-        ({}, None),
-    ],
-)
-def test_the_published_port_is_read(details: dict[str, object], port: int | None) -> None:
-    assert published_port(details) == port
+def test_the_only_way_out_is_a_directory_that_cannot_be_written_to() -> None:
+    config = container_config("a", settings(sandbox_runtime="runsc"))
+    host = config["HostConfig"]
+    assert (host["NetworkMode"], host["Runtime"]) == ("none", "runsc")
+    assert "PortBindings" not in host
+    assert host["ReadonlyRootfs"]
+    doors, volume = host["Mounts"]
+    assert (volume["Type"], volume["Target"]) == ("volume", "/home")
+    assert volume["Source"] == volume_name("a", settings())
+    assert volume["Source"] != volume_name("a", settings(state_dir="/srv/b"))
+    assert doors["Source"] == str(door_directory("a", settings()))
+    assert (doors["Target"], doors["ReadOnly"]) == ("/run/codegen", True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from actors.errors import InvalidSetting
-from actors.settings import MAX_SOCKET_PATH_BYTES, Replay, Settings, default_state_dir
+from actors.setting_formats import Replay
+from actors.settings import MAX_SOCKET_PATH_BYTES, Settings, default_state_dir
 
 HOME = {"HOME": "/home/ada"}
 
@@ -102,6 +103,13 @@ def test_apps_are_below_the_domain_at_the_service_s_port_unless_it_names_one(
 ) -> None:
     settings = Settings.read({**HOME, "CODEGEN_PREVIEW_DOMAIN": domain}, port=8099)
     assert settings.preview_base == base
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("127.0.0.1", "http://127.0.0.1:8099"), ("::1", "http://[::1]:8099")]
+)
+def test_the_service_is_at_its_own_address(host: str, url: str) -> None:
+    assert Settings.read({**HOME, "CODEGEN_HOST": host}, port=8099).url == url
 
 
 def test_another_process_reads_the_same_settings() -> None:
