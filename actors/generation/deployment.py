@@ -33,7 +33,7 @@ class Deployment:
     """Brings the sandbox up to the project's files, doing only what has changed."""
 
     def __init__(self, make_sandbox: Callable[[], Sandbox], preview_url: str) -> None:
-        """`preview_url` is the address to be told: the dev server's own is another each time."""
+        """`preview_url` is the address to be told: the sandbox's own is the gateway's alone."""
         self._make_sandbox = make_sandbox
         self._preview_url = preview_url
         self._sandbox: Sandbox | None = None

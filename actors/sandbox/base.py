@@ -78,7 +78,9 @@ class Sandbox(Protocol):
         ...
 
     async def start_dev_server(self) -> str:
-        """Start (or restart) the dev server and return its URL once it has answered.
+        """Start (or restart) the dev server; once it has answered, return its address.
+
+        The gateway finds it there.
 
         Raises ServerFailed with the last lines of the output.
         """

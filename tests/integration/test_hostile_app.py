@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -83,6 +84,7 @@ class Town:
         for sandbox in (self.hostile, self.neighbour):
             await sandbox.remove()
             await sandbox.close()
+        shutil.rmtree(self.settings.run_dir, ignore_errors=True)
 
     async def neighbour_answers(self) -> None:
         assert await self._ask(self._url) == "hello"

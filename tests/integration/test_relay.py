@@ -28,6 +28,7 @@ from actors.sandbox.doors import (
 )
 from actors.sandbox.relay import relay_arguments
 from actors.settings import Settings
+from gateway import doors as gateway_doors
 
 BOUND_SECONDS = 30.0
 MIB = 1024 * 1024
@@ -332,6 +333,28 @@ async def test_a_door_without_its_directory_is_a_connection_error(tmp_path: Path
     async with aiohttp.ClientSession(connector=DoorConnector(lambda _: door)) as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(app_url("p1"))
+
+
+async def test_beyond_the_most_doors_the_longest_unused_one_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_doors, "MAX_DOORS", 2)
+    settings = Settings.read({}, state_dir=str(tmp_path / "s"))
+    ours = gateway_doors.Doors(settings)
+
+    async def is_open_at(project_id: str) -> bool:
+        path = door_directory(project_id, settings)
+        make_door_directory(path)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ours.find(path.name).take(), timeout=0.01)
+        return (path / APP_DOOR.name).exists()
+
+    for project_id in ("a", "b", "a", "c"):
+        assert await is_open_at(project_id)
+    left = [(door_directory(name, settings) / APP_DOOR.name).exists() for name in "abc"]
+    assert left == [True, False, True]
+    ours.close()
+    assert not (door_directory("c", settings) / APP_DOOR.name).exists()
 
 
 # --- directories ---------------------------------------------------------------------------------
