@@ -157,6 +157,12 @@ class Settings:
         "after this long without work or visitors a Docker sandbox is stopped",
         low=0,
     )
+    sandbox_keep_days: float = _setting(
+        "CODEGEN_SANDBOX_KEEP_DAYS",
+        30.0,
+        "a Docker sandbox that nobody has used for so long is removed; its files stay",
+        low=0.01,
+    )
     max_sandboxes: int = _setting(
         "CODEGEN_MAX_SANDBOXES", 100, "most Docker sandboxes that are in use at once", low=1
     )

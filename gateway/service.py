@@ -26,7 +26,8 @@ from aiohttp import web
 from actors.errors import ServiceError, StateDirUnusable, StorageUnavailable
 from actors.messages import ReviveProject
 from actors.reader import MAX_PAGE_ROWS, Reader
-from actors.sandbox.choose import SandboxChoice, choose_sandbox, reap
+from actors.sandbox.choose import choose_sandbox, reap
+from actors.sandbox.retire import retire
 from actors.service_log import configure_logging, rotate_log
 from actors.settings import Settings
 from actors.snapshot import snapshot_data
@@ -96,7 +97,9 @@ class Service:
             database_url=database.url,
             sandbox=sandbox.kind,  # decided once, for every actor
         )
-        await self._remove_leftover_sandboxes(reader, sandbox)
+        if sandbox.kind == "docker":
+            await self._remove_leftover_sandboxes(reader)
+            await self._retire_sandboxes()
         self._actors = ActorSystem(
             self._settings,
             on_restart=self._revive_in_background,
@@ -119,12 +122,17 @@ class Service:
             "embedded" if database.is_embedded else "external",
         )
         await self._revive_in_background()
+        daily = asyncio.create_task(
+            on_each_new_day(reader.today, self._begin_day), name="what is done each day"
+        )
+        stack.callback(daily.cancel)
+
+    async def _begin_day(self) -> None:
+        """Have runs go on that wait for the day's cap; remove sandboxes that nobody uses."""
         if self._settings.max_daily_cost_usd > 0:
-            daily = asyncio.create_task(
-                on_each_new_day(reader.today, self._revive_in_background),
-                name="a day's cap begins anew",
-            )
-            stack.callback(daily.cancel)
+            await self._revive_in_background()
+        if self._settings.sandbox == "docker":
+            await self._retire_sandboxes()
 
     def _occupy(self, stack: AsyncExitStack) -> socket.socket:
         """Take the state directory and the port, and open the log."""
@@ -181,10 +189,17 @@ class Service:
 
     # --- what a start finds ----------------------------------------------------------------------
 
-    async def _remove_leftover_sandboxes(self, reader: Reader, sandbox: SandboxChoice) -> None:
+    async def _retire_sandboxes(self) -> None:
+        try:
+            removed = await retire(self._settings)
+        except ServiceError as error:
+            log.warning("unused sandboxes stay: %s", error)
+        else:
+            if removed:
+                log.info("removed %d sandboxes that nobody has used lately", removed)
+
+    async def _remove_leftover_sandboxes(self, reader: Reader) -> None:
         """Remove the containers of projects that were deleted while no engine answered."""
-        if sandbox.kind != "docker":
-            return
         known: set[str] = set()
         cursor: str | None = None
         try:

@@ -144,6 +144,11 @@ class Deployment:
             await self._note(replace(self._known, checked=content_digest(files)))
 
     @property
+    def address(self) -> str:
+        """Where people find the app, whether it is served or not."""
+        return self._preview_url
+
+    @property
     def url(self) -> str | None:
         """Where the dev server itself answers, as far as we know."""
         return self._url
@@ -172,7 +177,7 @@ class Deployment:
         self._url = None
         with self._losing():
             self._url = await self._open().start_dev_server()
-        return self._preview_url
+        return self.address
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:

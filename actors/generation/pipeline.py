@@ -167,7 +167,11 @@ class Pipeline:
             yield [*done, ev.StateChange(state=RunState.CHECKING_BUILD)]
             done = []
             await deployment.check(files)
-        if is_first or not deployment.is_serving:
+        if is_first:
+            await deployment.look()  # it may have ended since the last run
+        if not deployment.is_serving:
             yield [*done, ev.StateChange(state=RunState.STARTING_SERVER)]
             done = [ev.ServerStarted(url=await deployment.serve())]
+        elif is_first:  # it shows the changes by itself
+            done.append(ev.ServerStarted(url=deployment.address))
         yield [*done, ev.PhaseCompleted(phase_number=phase.number)]

@@ -110,6 +110,37 @@ async def test_a_change_appears_in_the_open_page_without_a_reload(
     assert await service.stop() == 0
 
 
+@pytest.mark.parametrize("vite", ["^5", "latest"])
+async def test_a_change_that_starts_the_server_again_appears_in_the_open_page(
+    services: ServiceFactory,
+    openrouter: ScriptedOpenRouter,
+    docker_engine: DockerEngine,
+    browser: Browser,
+    vite: str,
+) -> None:
+    files = app_of(vite)
+    changed = {
+        "greeting.js": greeting("goodbye"),
+        "package.json": files["package.json"].replace('"private"', '"version": "2.0.0", "private"'),
+    }
+    openrouter.add_phase("Page", files, last=True)
+    openrouter.add_phase("Text", changed, last=True)
+    service = await services.start(**openrouter.environment, **docker_engine.environment)
+    viewer = Viewer(service, "shop")
+    async with viewer.connected():
+        await viewer.send({"type": "generate", "description": "a shop"})
+        url = (await viewer.expect("server_started"))["data"]["url"]
+        await viewer.expect("generation_complete")
+        page = await browser.new_page()
+        await page.goto(url)
+        await shows(page, "hello")
+        await viewer.send({"type": "generate", "description": "say goodbye"})
+        await viewer.expect("state_change", state="starting_server")
+        await viewer.expect("generation_complete")
+        await shows(page, "goodbye")
+    assert await service.stop() == 0
+
+
 #: How often Vite's client is to have looked for its server; the newest does so in a shared worker,
 #: where nobody sees it.
 @pytest.mark.parametrize(("vite", "attempts"), [("^5", 3), ("latest", 0)])

@@ -235,8 +235,8 @@ async def test_a_socket_stays_open_while_the_database_is_away_and_goes_on_when_i
     assert notice["data"]["message"]
     answer = await page.ask('{"type":"cancel","id":"c"}')
     assert (answer["type"], answer["data"]["id"]) == ("error", "c")
-    await gateway.reader.close()
     monkeypatch.setattr(gateway.reader, "_database_url", database_url)
+    await gateway.reader.close()  # its pool is of the other address
     assert [frame["type"] for frame in await page.take(3)] == [
         "state_change",
         "snapshot",
