@@ -27,6 +27,7 @@ from actors.errors import ServiceError, StateDirUnusable, StorageUnavailable
 from actors.messages import ReviveProject
 from actors.reader import MAX_PAGE_ROWS, Reader
 from actors.sandbox.choose import choose_sandbox, reap
+from actors.sandbox.doors import remove_left_sockets
 from actors.sandbox.retire import retire
 from actors.service_log import configure_logging, rotate_log
 from actors.settings import Settings
@@ -156,6 +157,7 @@ class Service:
 
     async def _serve(self, stack: AsyncExitStack, listener: socket.socket) -> None:
         context = self.context
+        stack.callback(remove_left_sockets, self._settings)  # last: nobody listens any more
         runner = make_runner(context, HANDLER_SECONDS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

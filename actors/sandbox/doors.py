@@ -90,6 +90,12 @@ def remove_foreign_door_directories(settings: Settings, project_ids: Collection[
                 remove_door_directory(path)
 
 
+def remove_left_sockets(settings: Settings) -> None:
+    """Remove the sockets of processes that were killed; the directories stay, they are mounted."""
+    for path in doors_directory(settings).glob("*/*.sock"):
+        path.unlink(missing_ok=True)
+
+
 def doors_directory(settings: Settings) -> Path:
     """Return what holds the directories of all projects."""
     return settings.run_dir / "doors"

@@ -25,6 +25,7 @@ from actors.sandbox.doors import (
     listen_at,
     make_door_directory,
     remove_foreign_door_directories,
+    remove_left_sockets,
 )
 from actors.sandbox.relay import relay_arguments
 from actors.settings import Settings
@@ -385,3 +386,15 @@ def test_a_door_may_lie_as_deep_as_it_likes(tmp_path: Path) -> None:
     deep.mkdir()
     listen_at(deep, APP_DOOR.name, 1).close()
     assert (deep / APP_DOOR.name).is_socket()
+
+
+def test_the_sockets_of_those_who_were_killed_are_removed_and_their_directories_stay(
+    tmp_path: Path,
+) -> None:
+    settings = Settings.read({}, state_dir=str(tmp_path))
+    directory = door_directory("p1", settings)
+    make_door_directory(directory)
+    listen_at(directory, "probe.sock", 1).close()
+    assert (directory / "probe.sock").exists()
+    remove_left_sockets(settings)
+    assert list(directory.iterdir()) == []
