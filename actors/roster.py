@@ -253,13 +253,9 @@ class Roster:
             Send(self._entries[project_id].address, m.RunGranted(project_id=project_id))
             for project_id in self._seats.grant()  # who leaves or dies leaves the queue as well
         ]
-        effects += [
-            Send(
-                self._entries[project_id].address,
-                m.RunDelayed(project_id=project_id, message=sentence),
-            )
-            for project_id, sentence in self._seats.newly_delayed()
-        ]
+        for project_id, sentence in self._seats.newly_delayed():
+            delayed = m.RunDelayed(project_id=project_id, message=sentence)
+            effects.append(Send(self._entries[project_id].address, delayed))
         return [*effects, *self._make_room()]
 
     def _make_room(self) -> list[Effect]:
@@ -270,9 +266,12 @@ class Roster:
         idle.sort(key=lambda entry: entry.idle_since or 0.0)
         effects: list[Effect] = []
         for entry in idle[: max(0, self._seats.lacking() - leaving)]:
-            request = m.PassivateProject(request_id="", project_id=entry.project_id)
-            effects += self._passivate(request, entry)
+            effects += self._send_to_sleep(entry)
         return effects
+
+    def _send_to_sleep(self, entry: Entry) -> list[Effect]:
+        request = m.PassivateProject(request_id="", project_id=entry.project_id)
+        return self._passivate(request, entry)
 
     def leaving(self, sender: Any) -> list[Effect]:
         """The actor has saved: what comes for it from now on waits for its successor."""
@@ -297,7 +296,6 @@ class Roster:
 
     def _vacated(self, project_id: str, *, is_own_fault: bool) -> list[Effect]:
         entry = self._entries.pop(project_id)
-        self._seats.lose_actor(project_id)
         effects = self._answer_passivation(entry)
         if entry.is_leaving or self._is_stopping:
             self._seats.leave(project_id)
@@ -305,6 +303,7 @@ class Roster:
             if entry.kept and not self._is_stopping:
                 effects += self._wait_again(entry)
         else:
+            self._seats.lose_actor(project_id)
             self.restarts += 1
             effects += self._crashed(entry) if is_own_fault else self._wait_again(entry)
         return effects
@@ -344,8 +343,7 @@ class Roster:
                 continue
             limit = self._idle_limit(entry) if idle_seconds is None else idle_seconds
             if self._clock() - entry.idle_since >= limit:
-                request = m.PassivateProject(request_id="", project_id=entry.project_id)
-                effects += self._passivate(request, entry)
+                effects += self._send_to_sleep(entry)
         return effects
 
     def _idle_limit(self, entry: Entry) -> float:

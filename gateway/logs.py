@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 import orjson
@@ -11,10 +10,10 @@ from aiohttp import hdrs, web
 from actors.events import SandboxLog
 from actors.projections import KEPT_SANDBOX_LOG_ROWS
 from gateway.context import CONTEXT
+from gateway.departure import ClientGone, while_connected
 from gateway.http_json import json_response, known_project, number_in
 
 DEFAULT_LINES = 100
-LOOK_SECONDS = 1.0  # how often a client that is sent nothing is looked at
 _IS_LOG = f'{{"type":"{SandboxLog.type}"'.encode()
 
 
@@ -32,7 +31,7 @@ async def show_logs(request: web.Request) -> web.StreamResponse:
         return json_response({"lines": [{"seq": seq, **data} for seq, data in lines]})
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/x-ndjson"})
     await response.prepare(request)
-    with contextlib.suppress(ConnectionError):  # the client has gone
+    with contextlib.suppress(ClientGone, ConnectionError):
         for seq, data in lines:
             await response.write(_line(seq, data))
         await _follow(request, response, state.project_id, state.last_seq)
@@ -42,7 +41,7 @@ async def show_logs(request: web.Request) -> web.StreamResponse:
 async def _follow(
     request: web.Request, response: web.StreamResponse, project_id: str, since: int
 ) -> None:
-    """Write the lines after a number until the client goes; raises ConnectionError then."""
+    """Write the lines after a number; raises ClientGone or ConnectionError as the client goes."""
 
     async def send(frame: bytes) -> None:
         if frame.startswith(_IS_LOG):
@@ -51,16 +50,10 @@ async def _follow(
 
     hub = request.app[CONTEXT].hub
     viewer = hub.join(project_id, since)
-    following = asyncio.create_task(viewer.run(send), name="logs")
     try:
-        while not following.done():
-            if request.transport is None or request.transport.is_closing():
-                return
-            await asyncio.wait([following], timeout=LOOK_SECONDS)
-        await following
+        async with while_connected(request, set()):
+            await viewer.run(send)
     finally:
-        following.cancel()
-        await asyncio.wait([following])
         hub.leave(viewer)
 
 
