@@ -284,8 +284,12 @@ class ProjectAgent:
     def _tell_preview(self, request: m.OpenPreview | m.FindPreview) -> None:
         assert self._runner is not None
         stage = BUILDING if self._runner.is_active else self._preview.stage
-        url = None if self._preview.is_opening else self._deployment.url
-        opened = m.PreviewOpened(request_id=request.request_id, url=url, stage=stage)
+        opened = m.PreviewOpened(
+            request_id=request.request_id,
+            url=None if self._preview.is_opening else self._deployment.url,
+            stage=stage,
+            is_behind=self._deployment.is_behind,
+        )
         self._office.answer(request, opened)
 
     # --- the run ---------------------------------------------------------------------------------

@@ -225,11 +225,17 @@ class SandboxImageMissing(SandboxError):
 
 
 class _WithOutput(SandboxError):
-    """A command in the sandbox failed; its last output lines belong to the message."""
+    """A command in the sandbox failed; its last output lines belong to the message.
 
-    def __init__(self, message: str = "", *, output: tuple[str, ...] = ()) -> None:
+    `was_killed`: from outside, for too much memory as a rule.
+    """
+
+    def __init__(
+        self, message: str = "", *, output: tuple[str, ...] = (), was_killed: bool = False
+    ) -> None:
         super().__init__(message)
         self.output = output
+        self.was_killed = was_killed
 
     def __str__(self) -> str:
         return "\n".join([super().__str__(), *self.output])

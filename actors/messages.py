@@ -1,8 +1,7 @@
 """The mailbox vocabulary: every message between gateway, supervisor, nursery and project actor.
 
-Commands are imperative, answers are nouns or past tense. All are plain data: they are pickled,
-signed and sent over loopback TCP. A request carries `request_id` and `reply_to`; whoever finishes
-the work sends the answer, with the same `request_id`, straight to `reply_to`.
+Commands are imperative, answers are nouns or past tense. All are plain data, pickled and signed. A
+request carries `request_id` and `reply_to`: whoever has done the work answers there, by that id.
 """
 
 from __future__ import annotations
@@ -175,11 +174,13 @@ class Done(Answer):
 class PreviewOpened(Answer):
     """The app answers at `url`, an address of the sandbox; None while it does not.
 
-    `stage` is what is done meanwhile, in a few words ("installing dependencies"), or empty.
+    `stage` is what is done meanwhile ("installing dependencies"), or empty. `is_behind`: newer
+    files than those that are served have been tried, and did not do.
     """
 
     url: str | None
     stage: str = ""
+    is_behind: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from actors import events as ev
-from actors.errors import Fenced, InternalError, NotFound, ServiceError
+from actors.errors import (
+    Fenced,
+    InstallFailed,
+    InternalError,
+    NotFound,
+    ServerFailed,
+    ServiceError,
+)
 from actors.generation.deployment import Deployment
 from actors.journal import Journal
 
@@ -108,10 +115,22 @@ class Preview:
             await self._journal.record(
                 ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id)
             )
-        self._stage = "writing the files"
-        await deployment.write(files, state.deleted_paths)
-        if deployment.needs_install(files):
-            self._stage = "installing dependencies"
-            await deployment.install(files)
         self._stage = "starting the dev server"
-        await self._journal.record(ev.ServerStarted(url=await deployment.serve()))
+        if not deployment.have_failed(files) or not await deployment.fall_back(files):
+            await self._try(files)
+        await self._journal.record(ev.ServerStarted(url=deployment.address))
+
+    async def _try(self, files: Mapping[str, str]) -> None:
+        """Have the app answer with these files, or else with the last that have been good."""
+        deployment, deleted = self._deployment, self._journal.state.deleted_paths
+        try:
+            self._stage = "writing the files"
+            await deployment.write(files, deleted)
+            if deployment.needs_install(files):
+                self._stage = "installing dependencies"
+                await deployment.install(files)
+            self._stage = "starting the dev server"
+            await deployment.serve()
+        except (InstallFailed, ServerFailed):
+            if not await deployment.fall_back(files):
+                raise

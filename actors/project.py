@@ -74,6 +74,7 @@ class ProjectActor(BaseActor):
         m.ReportProblem,
         m.ReviveProject,
         m.OpenPreview,
+        m.FindPreview,
         m.PassivateProject,
         m.RemoveProject,
         m.RunGranted,

@@ -28,10 +28,14 @@ Kept = TypeVar("Kept")
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """Where an app answers, or (`url` is None) what is done so that it will."""
+    """Where an app answers, or (`url` is None) what is done so that it will.
+
+    `is_behind`: newer files than those that it answers with have been tried, and did not do.
+    """
 
     url: str | None
     stage: str
+    is_behind: bool
     told_at: float
 
     @property
@@ -122,7 +126,7 @@ class Apps:
             if isinstance(error, NotFound):  # it has been deleted
                 self._projects.pop(slug_of(project_id), None)
             raise
-        told = Whereabouts(answer.url, answer.stage, time.monotonic())
+        told = Whereabouts(answer.url, answer.stage, answer.is_behind, time.monotonic())
         _keep(self._known, project_id, told)
         return told
 

@@ -23,6 +23,7 @@ from actors.errors import (
 )
 from actors.settings import Settings
 from gateway.apps import Apps, Whereabouts
+from gateway.banner import BEHIND
 from gateway.context import CONTEXT
 from gateway.doors import Doors
 from gateway.frames import check_project_id
@@ -106,7 +107,8 @@ async def _serve_from_sandbox(request: web.Request, project_id: str) -> web.Stre
         if app.url is None:
             return _wait(request, app.sentence)
         try:
-            return await proxy.forward(request, app.url, host, lambda: apps.use(project_id))
+            footer = BEHIND if app.is_behind and _is_visit(request) else b""
+            return await proxy.forward(request, app.url, host, lambda: apps.use(project_id), footer)
         except AppUnreachable as error:
             apps.lose(project_id)
             if not error.may_repeat:

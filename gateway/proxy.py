@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from actors.sandbox.doors import DoorConnector
+from gateway.banner import ask_for_whole, for_one_look, takes_footer
 from gateway.departure import ClientGone, Leave, while_connected
 from gateway.doors import Doors
 from gateway.proxy_headers import (
@@ -85,9 +86,16 @@ class Proxy:
         self._doors.close()
 
     async def forward(
-        self, request: web.Request, app_url: str, host: str, on_traffic: Traffic
+        self,
+        request: web.Request,
+        app_url: str,
+        host: str,
+        on_traffic: Traffic,
+        footer: bytes = b"",
     ) -> web.StreamResponse:
         """Have the app, which is told that `host` is its name, answer a request.
+
+        `footer` is added to an answer that is a page.
 
         Raises AppUnreachable and BadAnswer where it does not.
         """
@@ -99,7 +107,7 @@ class Proxy:
             if is_socket(request):
                 return await self._join(request, url, host, on_traffic)
             async with while_connected(request, self._leaves):
-                return await self._relay(request, url, host, on_traffic)
+                return await self._relay(request, url, host, on_traffic, footer)
         except ClientGone:
             cut(request)
             return web.Response()  # nobody is there to read it
@@ -107,16 +115,19 @@ class Proxy:
     # --- HTTP ------------------------------------------------------------------------------------
 
     async def _relay(
-        self, request: web.Request, url: URL, host: str, on_traffic: Traffic
+        self, request: web.Request, url: URL, host: str, on_traffic: Traffic, footer: bytes
     ) -> web.StreamResponse:
-        upstream = await self._ask(request, url, host, on_traffic)
+        headers = request_headers(request, host)
+        if footer:
+            ask_for_whole(headers)
+        upstream = await self._ask(request, url, headers, on_traffic)
         try:
-            return await _answer(request, upstream, host, on_traffic)
+            return await _answer(request, upstream, host, on_traffic, footer)
         finally:
             upstream.close()  # where it has ended, its connection is kept all the same
 
     async def _ask(
-        self, request: web.Request, url: URL, host: str, on_traffic: Traffic
+        self, request: web.Request, url: URL, headers: Headers, on_traffic: Traffic
     ) -> aiohttp.ClientResponse:
         is_repeatable = request.method in _REPEATABLE and not request.body_exists
         session = self._keeping if is_repeatable else self._fresh
@@ -124,7 +135,7 @@ class Proxy:
             return await session.request(
                 request.method,
                 url,
-                headers=request_headers(request, host),
+                headers=headers,
                 data=_body(request, on_traffic) if request.body_exists else None,
                 allow_redirects=False,
             )
@@ -221,11 +232,18 @@ async def _body(request: web.Request, on_traffic: Traffic) -> AsyncIterator[byte
 
 
 async def _answer(
-    request: web.Request, upstream: aiohttp.ClientResponse, host: str, on_traffic: Traffic
+    request: web.Request,
+    upstream: aiohttp.ClientResponse,
+    host: str,
+    on_traffic: Traffic,
+    footer: bytes,
 ) -> web.StreamResponse:
     if upstream.status < 200:
         raise BadAnswer
     headers: Headers = response_headers(upstream.headers, host)
+    has_footer = footer and takes_footer(request.method, upstream.status, headers)
+    if has_footer:
+        for_one_look(headers)
     response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=headers)
     response[_ADDS] = tuple(name for name in _ADDED if name not in headers)
     try:
@@ -233,7 +251,7 @@ async def _answer(
         while part := await upstream.content.readany():
             on_traffic()
             await response.write(part)
-        await response.write_eof()
+        await response.write_eof(footer if has_footer else b"")
     except (aiohttp.ClientError, ConnectionError):  # either side has gone in the middle of it
         cut(request)
     return response

@@ -1,5 +1,9 @@
 """What the sandbox has of the project: which files, which dependencies, and whether it serves.
 
+Once the app has answered with some files, these stay up until others have proved themselves: those
+are written to the sandbox's draft, installed and checked there, and taken over by `serve`. Where
+any of that fails the app goes on as it was, and is *behind*.
+
 Lives as long as the project's actor and is used by one run, or one opening of the preview, at a
 time. A run begins with the sandbox being started in the background, so that this overlaps with the
 first plan. What the sandbox holds is noted in it (`inventory.py`) for the actor's next life.
@@ -10,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from actors.errors import BuildFailed, InstallFailed, SandboxError, ServerFailed
@@ -22,11 +26,12 @@ from actors.generation.inventory import (
 )
 from actors.generation.package_json import check_script
 from actors.paths import clashing_path
-from actors.sandbox.base import Sandbox, StartedSandbox
+from actors.sandbox.base import Draft, Sandbox, StartedSandbox
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # an engine answers within milliseconds
+RELOAD_SECONDS = 10.0  # until a dev server that shows changes by itself answers again
 
 
 class Deployment:
@@ -38,7 +43,9 @@ class Deployment:
         self._preview_url = preview_url
         self._sandbox: Sandbox | None = None
         self._starting: asyncio.Task[StartedSandbox] | None = None
-        self._held: Inventory | None = None  # None: nobody knows
+        self._held: Inventory | None = None  # by the app's folder; None: nobody knows
+        self._draft: Inventory | None = None  # by the draft; None: there is none
+        self._is_behind = False
         self._url: str | None = None
 
     @property
@@ -87,26 +94,53 @@ class Deployment:
             await self._write_changed(files, deleted)
 
     async def _write_changed(self, files: Mapping[str, str], deleted: Collection[str]) -> None:
-        digests = file_digests(files)
+        held, digests = self._held, file_digests(files)
+        if held is None or not held.is_good or self._open().draft is None:
+            await self._write_app(files, digests, deleted)
+        elif held.files != digests:
+            await self._write_draft(files, digests)
+        else:
+            self._draft, self._is_behind = None, False
+
+    async def _write_app(
+        self, files: Mapping[str, str], digests: Mapping[str, str], deleted: Collection[str]
+    ) -> None:
         held, self._held = self._held, None  # until all is there: a cancelled write may go on
+        self._draft, self._is_behind = None, False
         if held is None:
             held = Inventory(files={})
             stale = {path for path in deleted if not clashing_path(path, files)}
         else:
             stale = set(held.files)
         gone = sorted(stale - files.keys())
-        changed = {path: files[path] for path in files if held.files.get(path) != digests[path]}
+        changed = _changed(files, digests, held)
         held = replace(held, files=digests)
         with self._losing():
             if gone:
                 await self._open().delete_files(gone)
             if gone or changed:
+                held = replace(held, is_good=False, failed=None)
                 await self._open().write_files(changed, note=held.dump())
                 if not self._open().reloads_files:
                     self._url = None  # it is started again
         self._held = held
 
+    async def _write_draft(self, files: Mapping[str, str], digests: Mapping[str, str]) -> None:
+        folder, (draft, self._draft) = self._open().draft, (self._draft, None)
+        assert folder is not None
+        with self._losing():
+            if draft is None:
+                await folder.begin()
+                draft = replace(self._known, files={}, is_good=False, failed=None)
+            if gone := sorted(draft.files.keys() - files.keys()):
+                await folder.delete_files(gone)
+            if changed := _changed(files, digests, draft):
+                await folder.write_files(changed)
+        self._draft = replace(draft, files=digests)
+
     async def _note(self, held: Inventory) -> None:
+        """Know this of the app's folder, and have the sandbox know it."""
+        self._held = None
         await self._open().write_files({}, note=held.dump())
         self._held = held
 
@@ -115,33 +149,63 @@ class Deployment:
         assert self._held is not None, "the files are written first"
         return self._held
 
+    @property
+    def _tried(self) -> Inventory:
+        """What is installed and checked: the draft, if there is one, else the app."""
+        return self._known if self._draft is None else self._draft
+
     def needs_install(self, files: Mapping[str, str]) -> bool:
-        return self._known.installed != manifest_digest(files)
+        return self._tried.installed != manifest_digest(files)
 
     async def install(self, files: Mapping[str, str]) -> None:
         """Install the dependencies; a failed or cancelled install is repeated the next time."""
+        installed = manifest_digest(files)
+        if self._draft is not None:
+            self._draft = replace(self._draft, installed=None)
+            await self._try(lambda draft: draft.install_dependencies())
+            self._draft = replace(self._draft, installed=installed)
+            return
         held = self._held = replace(self._known, installed=None)
         with self._losing():
             await self._open().install_dependencies()
-            await self._note(replace(held, installed=manifest_digest(files)))
+            await self._note(replace(held, installed=installed))
         self._url = None
 
     def needs_check(self, files: Mapping[str, str]) -> bool:
         """Say whether there is a script to check these files with, and they have not passed it."""
         has_script = self.runs_commands and check_script(files) is not None
-        return has_script and self._known.checked != content_digest(files)
+        return has_script and self._tried.checked != content_digest(files)
 
     async def check(self, files: Mapping[str, str]) -> None:
         """Run the script that checks the files; it is repeated until the same files pass it.
 
-        The dev server has ended then: it would share memory and directories with a build.
+        Where there is no draft the dev server has ended then: it would share memory and
+        directories with a build.
         """
-        script = check_script(files)
+        script, checked = check_script(files), content_digest(files)
         assert script is not None
+        if self._draft is not None:
+            await self._try(lambda draft: draft.run_check(script))
+            self._draft = replace(self._draft, checked=checked)
+            return
         self._url = None
         with self._losing():
             await self._open().run_check(script)
-            await self._note(replace(self._known, checked=content_digest(files)))
+            await self._note(replace(self._known, checked=checked))
+
+    async def _try(self, step: Callable[[Draft], Awaitable[None]]) -> None:
+        """Do something in the draft beside the app, or, where they take too much memory, alone."""
+        draft = self._open().draft
+        assert draft is not None
+        with self._losing():
+            try:
+                await step(draft)
+            except (InstallFailed, BuildFailed) as error:
+                if not error.was_killed or self._url is None:
+                    raise
+                self._url = None
+                await self._open().end_dev_server()
+                await step(draft)
 
     @property
     def address(self) -> str:
@@ -172,12 +236,90 @@ class Deployment:
             elif health != "serving":
                 self._url = None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether newer files than those that are served have been tried, and did not do."""
+        return self._is_behind
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether `serve` starts the dev server; else it shows what is new by itself."""
+        draft = self._draft
+        if self._url is None or draft is None:
+            return self._url is None
+        return draft.installed != self._known.installed or not self._open().reloads_files
+
     async def serve(self) -> str:
-        """Start (or restart) the dev server; returns the address under which it can be found."""
+        """Have the app answer with the files that were written; returns where it can be found.
+
+        Raises ServerFailed, the app's folder being as it was before where that was good.
+        """
+        if self._draft is not None:
+            await self._take_over(self._draft)
+        elif self._url is None or not await self._has_proved_itself():
+            await self._start_server()
+        if not self._known.is_good:
+            await self._note(replace(self._known, is_good=True))
+        self._is_behind = False
+        return self.address
+
+    async def _has_proved_itself(self) -> bool:
+        return self._known.is_good or await self._open().is_answering(RELOAD_SECONDS)
+
+    async def _take_over(self, draft: Inventory) -> None:
+        former, folder, has_to_start = self._known, self._open().draft, self.needs_start
+        assert folder is not None
+        self._held = self._draft = None  # until all is done
+        changed = [path for path in draft.files if draft.files[path] != former.files.get(path)]
+        gone = former.files.keys() - draft.files.keys()
+        with self._losing():
+            if has_to_start:
+                self._url = None
+                await self._open().end_dev_server()
+            await folder.take_over(
+                None if has_to_start else changed,
+                gone,
+                dependencies=draft.installed != former.installed,
+            )
+            try:
+                if has_to_start:
+                    await self._start_server()
+                elif not await self._open().is_answering(RELOAD_SECONDS):
+                    raise ServerFailed("The dev server does not answer any more.")
+            except ServerFailed:
+                self._url = None
+                await folder.undo()
+                await self._note(former)
+                raise
+            await self._note(replace(draft, is_good=True))
+
+    async def _start_server(self) -> None:
         self._url = None
         with self._losing():
             self._url = await self._open().start_dev_server()
-        return self.address
+
+    def have_failed(self, files: Mapping[str, str]) -> bool:
+        """Say whether these very files have been tried, in this or an earlier life."""
+        held = self._held
+        return held is not None and held.is_good and held.failed == content_digest(files)
+
+    async def fall_back(self, files: Mapping[str, str]) -> bool:
+        """After these files have failed, have the app up with those that had not.
+
+        Says whether there are such; a failure to start it is only logged.
+        """
+        held = self._held
+        if held is None or not held.is_good:
+            return False
+        try:
+            if held.failed != content_digest(files):
+                await self._note(replace(held, failed=content_digest(files)))
+            if self._url is None:
+                await self._start_server()
+        except SandboxError as error:
+            log.warning("the app's former state cannot be served: %s", error)
+        self._is_behind = self._url is not None
+        return self._is_behind
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:
@@ -222,8 +364,15 @@ class Deployment:
 
     def _forget(self) -> None:
         self._starting = None
-        self._held = None
+        self._held = self._draft = None
+        self._is_behind = False
         self._url = None
+
+
+def _changed(
+    files: Mapping[str, str], digests: Mapping[str, str], held: Inventory
+) -> dict[str, str]:
+    return {path: files[path] for path in files if held.files.get(path) != digests[path]}
 
 
 def _succeeded(task: asyncio.Task[StartedSandbox]) -> bool:

@@ -33,12 +33,16 @@ class Inventory:
     """The files that are there (path -> digest), nothing else of the project being there.
 
     `installed` is the digest of the manifests that were installed last, `checked` that of the
-    files that passed their check; None where an attempt did not end well.
+    files that passed their check; None where an attempt did not end well. `is_good` says that the
+    app has answered with these very files, and `failed` is the digest of those that were tried
+    since and did not do.
     """
 
     files: Mapping[str, str]
     installed: str | None = None
     checked: str | None = None
+    is_good: bool = False
+    failed: str | None = None
 
     def dump(self) -> str:
         return orjson.dumps(asdict(self)).decode()
@@ -52,8 +56,16 @@ class Inventory:
                     "files": dict() as files,
                     "installed": str() | None as installed,
                     "checked": str() | None as checked,
+                    "is_good": bool() as is_good,
+                    "failed": str() | None as failed,
                 } if all(map(is_safe_path, files)):
-                    return cls(files=files, installed=installed, checked=checked)
+                    return cls(
+                        files=files,
+                        installed=installed,
+                        checked=checked,
+                        is_good=is_good,
+                        failed=failed,
+                    )
         except orjson.JSONDecodeError:
             pass
         return None

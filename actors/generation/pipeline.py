@@ -144,16 +144,19 @@ class Pipeline:
                 async for batch in step:
                     yield batch
         except (InstallFailed, BuildFailed, ServerFailed) as error:
-            run = self._work.run
+            run, deployment = self._work.run, self._work.deployment
             if run.repairs >= self._max_repairs and not run.is_steered:
+                await deployment.fall_back(self._work.files)
                 raise
             yield (ev.PhaseFailed(phase_number=phase.number, code=error.code, message=str(error)),)
+            await deployment.fall_back(self._work.files)
 
     async def _run_app(self, phase: Phase) -> Batches:
         async with aclosing(self._synchronise()) as step:
             async for batch in step:
                 yield batch
         deployment, files = self._work.deployment, self._work.files
+        await deployment.look()  # it may have ended since the last phase
         done: list[Event] = []
         is_first = phase.number == self._work.run.first_phase
         if is_first or deployment.needs_install(files):
@@ -167,11 +170,10 @@ class Pipeline:
             yield [*done, ev.StateChange(state=RunState.CHECKING_BUILD)]
             done = []
             await deployment.check(files)
-        if is_first:
-            await deployment.look()  # it may have ended since the last run
-        if not deployment.is_serving:
+        if has_to_start := deployment.needs_start:
             yield [*done, ev.StateChange(state=RunState.STARTING_SERVER)]
-            done = [ev.ServerStarted(url=await deployment.serve())]
-        elif is_first:  # it shows the changes by itself
-            done.append(ev.ServerStarted(url=deployment.address))
+            done = []
+        url = await deployment.serve()
+        if has_to_start or is_first:  # else it shows the changes by itself
+            done.append(ev.ServerStarted(url=url))
         yield [*done, ev.PhaseCompleted(phase_number=phase.number)]

@@ -1,4 +1,4 @@
-"""Tar archives for the engine's `put_archive`. Pure."""
+"""Tar archives to be unpacked in `VOLUME_DIR`. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 
 from actors.errors import InvalidInput
 from actors.paths import is_safe_path
-from actors.sandbox.layout import APP_DIR, HOME_DIR, NOTE_FILE, USER_ID, VOLUME_DIR
+from actors.sandbox.layout import APP_DIR, HOME_DIR, USER_ID, VOLUME_DIR, Place
 
 
-def files_archive(files: Mapping[str, str], note: str = "") -> bytes:
-    """Pack files and the directories above them, owned by the user inside, for `VOLUME_DIR`.
+def files_archive(place: Place, files: Mapping[str, str], note: str = "") -> bytes:
+    """Pack a place's files and the directories above them, owned by the user inside.
 
     The note is the last entry and, empty, the first one too: entries are unpacked in their order.
 
@@ -24,14 +24,22 @@ def files_archive(files: Mapping[str, str], note: str = "") -> bytes:
     check_paths(files)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        _add_file(tar, NOTE_FILE, "")
-        tar.addfile(_entry(APP_DIR, tarfile.DIRTYPE, 0o755))
+        _add_file(tar, place.note, "")
+        tar.addfile(_entry(place.directory, tarfile.DIRTYPE, 0o755))
         for directory in _directories(files):
-            tar.addfile(_entry(f"{APP_DIR}/{directory}", tarfile.DIRTYPE, 0o755))
+            tar.addfile(_entry(f"{place.directory}/{directory}", tarfile.DIRTYPE, 0o755))
         for path, text in files.items():
-            _add_file(tar, f"{APP_DIR}/{path}", text)
+            _add_file(tar, f"{place.directory}/{path}", text)
         if note:
-            _add_file(tar, NOTE_FILE, note)
+            _add_file(tar, place.note, note)
+    return buffer.getvalue()
+
+
+def text_archive(path: str, text: str) -> bytes:
+    """Pack one file of ours."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        _add_file(tar, path, text)
     return buffer.getvalue()
 
 

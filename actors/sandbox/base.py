@@ -9,7 +9,7 @@ inside the sandbox then ends as well, within the time that the adapter names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -38,6 +38,40 @@ class StartedSandbox:
     note: str
 
 
+class Draft(Protocol):
+    """A folder beside the app's, in which files are tried while the app goes on.
+
+    Its first four methods are as the sandbox's own.
+    """
+
+    async def write_files(self, files: Mapping[str, str]) -> None: ...
+
+    async def delete_files(self, paths: Sequence[str]) -> None: ...
+
+    async def install_dependencies(self) -> None: ...
+
+    async def run_check(self, script: str) -> None: ...
+
+    async def begin(self) -> None:
+        """Make the draft anew: no files, and the dependencies that the app has."""
+        ...
+
+    async def take_over(
+        self, changed: Collection[str] | None, gone: Collection[str], *, dependencies: bool
+    ) -> None:
+        """Have these of the draft's files in the app's folder, and those that are gone no more.
+
+        `changed` None is whatever the draft has, also what a build has made there: nothing may run
+        in the app's folder then. `dependencies` says that the draft's were installed anew; the
+        draft has none after that. The app's note is void.
+        """
+        ...
+
+    async def undo(self) -> None:
+        """Have the app's folder be as it was before `take_over`."""
+        ...
+
+
 class Sandbox(Protocol):
     """One project's sandbox. Paths are relative to the project, with `/`."""
 
@@ -47,6 +81,11 @@ class Sandbox(Protocol):
     @property
     def reloads_files(self) -> bool:
         """Whether the dev server that was started shows files written since by itself."""
+        ...
+
+    @property
+    def draft(self) -> Draft | None:
+        """The draft; None where nothing is installed or run, so that nothing can go wrong."""
         ...
 
     async def start(self) -> StartedSandbox:
@@ -85,6 +124,14 @@ class Sandbox(Protocol):
 
         Raises ServerFailed with the last lines of the output.
         """
+        ...
+
+    async def end_dev_server(self) -> None:
+        """End the dev server, and whatever else the app has started."""
+        ...
+
+    async def is_answering(self, seconds: float) -> bool:
+        """Say whether the dev server answers within so many seconds."""
         ...
 
     async def status(self) -> SandboxStatus: ...

@@ -14,7 +14,6 @@ from actors.sandbox.runtime import RunningTask
 
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.25
-PROBE_SECONDS = 1.0
 ANY_APP_URL = app_url("")  # the door says which
 
 
@@ -95,10 +94,10 @@ async def first_answer(door: Door) -> None:
                 pause_seconds = min(pause_seconds * 1.5, LONGEST_POLL_SECONDS)
 
 
-async def is_answering(door: Door) -> bool:
-    """Say whether the app behind a door answers within `PROBE_SECONDS`."""
+async def is_answering(door: Door, seconds: float) -> bool:
+    """Say whether the app behind a door answers within so many seconds."""
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
+        async with asyncio.timeout(seconds):
             await first_answer(door)
     except TimeoutError:
         return False

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of project files, and the file that holds its note."""
+
+    directory: str
+    note: str
+
+
 VOLUME_DIR = "/home"  # all that stays
 HOME_DIR = f"{VOLUME_DIR}/node"
 APP_DIR = f"{HOME_DIR}/app"
 NOTE_FILE = f"{HOME_DIR}/.codegen-note"
+APP = Place(APP_DIR, NOTE_FILE)
+DRAFT = Place(f"{HOME_DIR}/draft", f"{HOME_DIR}/.codegen-draft-note")
+FORMER_DIR = f"{HOME_DIR}/former"  # what the draft has replaced
+ORDER_FILE = f"{HOME_DIR}/.codegen-order"  # what is to be taken over
 USER_ID = 1000  # `node` in the official images
 MAX_OPEN_FILES = 16_384  # Vite watches many; some hosts refuse limits above 20,000
 

@@ -19,6 +19,7 @@ class StaticSandbox:
 
     kind = "static"
     reloads_files = True
+    draft = None
 
     def __init__(
         self, project_id: str, base_url: str, on_log: LogSink, note: str = DEFAULT_NOTE
@@ -54,6 +55,13 @@ class StaticSandbox:
     async def start_dev_server(self) -> str:
         """Return where the gateway serves the files."""
         return self._url
+
+    async def end_dev_server(self) -> None:
+        """End nothing: there is no server but the gateway."""
+
+    async def is_answering(self, seconds: float) -> bool:
+        """Return that the gateway answers."""
+        return True
 
     async def status(self) -> SandboxStatus:
         """Return that the gateway serves, and what it cannot do."""

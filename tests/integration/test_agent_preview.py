@@ -365,3 +365,53 @@ async def test_an_owner_that_was_replaced_meanwhile_starts_nothing_more(
     await world.has_left()
     assert new_types(world) == []
     assert world.desk.told[-1] == m.ProjectGone(project_id="p1")
+
+
+# --- the last good state -------------------------------------------------------------------------
+
+UNBUILT = {"package.json": '{"scripts": {"build": "test -f missing.js"}}\n'}
+
+
+async def test_a_phase_that_fails_leaves_the_last_good_app_up_and_says_so(
+    world: World, engine: MemoryEngine
+) -> None:
+    await built(world)
+    for number in range(world.settings.max_repairs + 1):
+        files = {"more.css": f"h{number} {{}}\n"} | (UNBUILT if number == 0 else {})
+        world.model.add_phase(f"Try {number}", files)
+    await world.generate("more")
+    await world.sink.until(lambda f: f["data"].get("state") == "error")
+    assert engine.container is not None
+    assert engine.container.files == APP
+    answer = await world.request(m.FindPreview)
+    assert isinstance(answer, m.PreviewOpened)
+    assert (answer.url, answer.is_behind) == (URL, True)
+    assert engine.servers_started == 1
+
+
+async def test_who_wakes_an_app_that_was_left_broken_sees_its_last_good_state(
+    world: World, engine: MemoryEngine
+) -> None:
+    await test_a_phase_that_fails_leaves_the_last_good_app_up_and_says_so(world, engine)
+    await asleep(world)
+    await world.live()
+    await opened(world)
+    await served(world, 2)
+    assert await opened(world) == URL
+    assert engine.container is not None
+    assert engine.container.files == APP
+    answer = await world.request(m.FindPreview)
+    assert isinstance(answer, m.PreviewOpened)
+    assert answer.is_behind
+
+
+async def test_a_repair_brings_the_preview_up_to_date(world: World, engine: MemoryEngine) -> None:
+    await test_a_phase_that_fails_leaves_the_last_good_app_up_and_says_so(world, engine)
+    world.model.add_phase("Mend", {"missing.js": "1\n"}, last=True)
+    await world.generate("mend it")
+    await world.sink.expect("generation_complete", 2)
+    assert engine.container is not None
+    assert engine.container.files == await world.files()
+    answer = await world.request(m.FindPreview)
+    assert isinstance(answer, m.PreviewOpened)
+    assert (answer.url, answer.is_behind) == (URL, False)

@@ -39,11 +39,14 @@ class OneApp:
 
     def __init__(self) -> None:
         self.url: str | None = None
+        self.is_behind = False
         self.asked: list[m.Request] = []
 
     async def ask(self, request: m.Request, timeout_seconds: float) -> m.Answer:
         self.asked.append(request)
-        return m.PreviewOpened(request_id=request.request_id, url=self.url)
+        return m.PreviewOpened(
+            request_id=request.request_id, url=self.url, is_behind=self.is_behind
+        )
 
 
 class House:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable, ServerFailed
@@ -20,9 +20,18 @@ class Container:
 
     id: str
     files: dict[str, str] = field(default_factory=dict)
+    draft: dict[str, str] = field(default_factory=dict)
+    former: dict[str, str] = field(default_factory=dict)
     note: str = ""
     is_running: bool = True
     is_serving: bool = False
+
+
+FilesOf = Callable[[Container], dict[str, str]]
+
+
+def _crashes(container: Container) -> bool:
+    return "crash" in container.files.values()
 
 
 class Hold:
@@ -53,6 +62,8 @@ class MemoryEngine:
         self.installs = 0  # that were carried out
         self.checks: list[str] = []  # the scripts that were run
         self.servers_started = 0
+        self.drafts = 0  # that were begun
+        self.kills: list[str] = []  # calls (install, check) that are killed for too much memory
         self.reloads_files = True
         self.losses: list[str] = []  # calls (install, check, serve) that lose the container
         self._holds: dict[str, Hold] = {}
@@ -74,6 +85,13 @@ class MemoryEngine:
         """Do what `docker rm -f` does behind the service's back."""
         self.container = None
 
+    def may_kill(
+        self, call: str, container: Container, failure: type[InstallFailed | BuildFailed]
+    ) -> None:
+        """Kill this call if that is its lot, beside a dev server alone."""
+        if call in self.kills and container.is_serving:
+            raise failure(f"The {call} was killed.", was_killed=True)
+
     def meet(self, call: str) -> None:
         """Lose the container if that is what this call is to meet."""
         if call in self.losses:
@@ -81,13 +99,62 @@ class MemoryEngine:
             self.lose_container()
 
 
+class MemoryDraft:
+    """The draft of a container in memory, which has no dependencies to speak of."""
+
+    def __init__(self, sandbox: MemorySandbox) -> None:
+        self._sandbox = sandbox
+
+    async def begin(self) -> None:
+        self._sandbox.running().draft = {}
+        self._sandbox.engine.drafts += 1
+
+    async def write_files(self, files: Mapping[str, str]) -> None:
+        check_paths(files)
+        await self._sandbox.engine.pass_through("write_files")
+        self._sandbox.running().draft.update(files)
+
+    async def delete_files(self, paths: Sequence[str]) -> None:
+        check_paths(paths)
+        for path in paths:
+            self._sandbox.running().draft.pop(path, None)
+
+    async def install_dependencies(self) -> None:
+        await self._sandbox.install(lambda container: container.draft)
+
+    async def run_check(self, script: str) -> None:
+        self._sandbox.check(script, lambda container: container.draft)
+
+    async def take_over(
+        self, changed: Collection[str] | None, gone: Collection[str], *, dependencies: bool
+    ) -> None:
+        container = self._sandbox.running()
+        assert changed is not None or not container.is_serving
+        container.note = ""
+        former, draft = container.files, container.draft
+        chosen = {path: draft[path] for path in (draft if changed is None else changed)}
+        container.former = dict(former)
+        self._sandbox.engine.writes.append({p for p in chosen if chosen[p] != former.get(p)})
+        self._sandbox.engine.deletes.extend({path} for path in gone)
+        container.files = {p: text for p, text in (former | chosen).items() if p not in gone}
+
+    async def undo(self) -> None:
+        container = self._sandbox.running()
+        container.note = ""
+        container.files = dict(container.former)
+
+
 class MemorySandbox:
-    """An adapter of the sandbox port, with a `MemoryEngine` where Docker would be."""
+    """An adapter of the sandbox port, with a `MemoryEngine` where Docker would be.
+
+    An app of which one file says "crash" does not start, and ends where it is served already.
+    """
 
     kind = "memory"
 
     def __init__(self, engine: MemoryEngine) -> None:
-        self._engine = engine
+        self.engine = self._engine = engine
+        self.draft = MemoryDraft(self)
 
     @property
     def reloads_files(self) -> bool:
@@ -97,7 +164,7 @@ class MemorySandbox:
         if self._engine.problem is not None:
             raise self._engine.problem
 
-    def _running(self) -> Container:
+    def running(self) -> Container:
         self._check()
         container = self._engine.container
         if container is None or not container.is_running:
@@ -116,7 +183,7 @@ class MemorySandbox:
 
     async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
         check_paths(files)
-        container = self._running()
+        container = self.running()
         container.note = ""
         await self._engine.pass_through("write_files")
         container.files.update(files)
@@ -126,7 +193,7 @@ class MemorySandbox:
 
     async def delete_files(self, paths: Sequence[str]) -> None:
         check_paths(paths)
-        container = self._running()
+        container = self.running()
         container.note = ""
         for path in paths:
             container.files.pop(path, None)
@@ -134,13 +201,17 @@ class MemorySandbox:
 
     async def install_dependencies(self) -> None:
         """Install nothing, from a manifest that must at least be JSON."""
-        self._running().note = ""
+        self.running().note = ""
+        await self.install(lambda container: container.files)
+
+    async def install(self, files_of: FilesOf) -> None:
         await self._engine.pass_through("install_dependencies")
         self._engine.meet("install")
-        container = self._running()
-        manifest = container.files.get("package.json")
+        container = self.running()
+        manifest = files_of(container).get("package.json")
         if manifest is None:
             return
+        self._engine.may_kill("install", container, InstallFailed)
         try:
             json.loads(manifest)
         except ValueError as error:
@@ -149,25 +220,40 @@ class MemorySandbox:
 
     async def run_check(self, script: str) -> None:
         """Carry out `test -f PATH`, the one command that a script here can have."""
+        await self.end_dev_server()
+        self.check(script, lambda container: container.files)
+
+    def check(self, script: str, files_of: FilesOf) -> None:
         self._engine.meet("check")
-        container = self._running()
-        container.is_serving = False
-        command = json.loads(container.files["package.json"])["scripts"][script]
+        container = self.running()
+        self._engine.may_kill("check", container, BuildFailed)
+        files = files_of(container)
+        command = json.loads(files["package.json"])["scripts"][script]
         path = command.removeprefix("test -f ")
         assert path != command
         self._engine.checks.append(script)
-        if path not in container.files:
+        if path not in files:
             raise BuildFailed(f"`npm run {script}` failed.", output=(f"{path} is missing",))
 
     async def start_dev_server(self) -> str:
         self._engine.meet("serve")
-        container = self._running()
+        container = self.running()
         if not container.files:
             raise ServerFailed("There is nothing to serve.")
         await self._engine.pass_through("start_dev_server")
+        if _crashes(container):
+            raise ServerFailed("The dev server ended.", output=("crash",))
         self._engine.servers_started += 1
         container.is_serving = True
         return self._engine.url
+
+    async def end_dev_server(self) -> None:
+        self.running().is_serving = False
+
+    async def is_answering(self, seconds: float) -> bool:
+        container = self.running()
+        container.is_serving = container.is_serving and not _crashes(container)
+        return container.is_serving
 
     async def status(self) -> SandboxStatus:
         await self._engine.pass_through("status")

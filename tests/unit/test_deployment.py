@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
@@ -11,7 +12,7 @@ from actors.generation.deployment import Deployment
 from actors.generation.inventory import MANIFESTS, manifest_digest
 from actors.sandbox.base import StartedSandbox
 from actors.sandbox.static import StaticSandbox
-from tests.support.sandbox import URL, MemoryEngine, MemorySandbox
+from tests.support.sandbox import URL, Hold, MemoryEngine, MemorySandbox
 
 APP = {"index.html": "<h1>Hello</h1>\n", "package.json": '{"name": "app"}'}
 CHANGED = {"index.html": "<h1>Bye</h1>\n"}
@@ -34,15 +35,23 @@ def held(engine: MemoryEngine) -> dict[str, str]:
     return engine.container.files
 
 
-async def deploy(deployment: Deployment, files: dict[str, str]) -> None:
-    """Bring the sandbox to these files, as a run does."""
+async def prepare(
+    deployment: Deployment, files: dict[str, str], deleted: Collection[str] = ()
+) -> None:
+    """Have these files, and what they need, in the sandbox."""
     await deployment.ready()
-    await deployment.write(files)
+    await deployment.write(files, deleted)
     if deployment.needs_install(files):
         await deployment.install(files)
-    if not deployment.is_serving:
-        assert await deployment.serve() == ADDRESS
-        assert deployment.url == URL
+
+
+async def deploy(
+    deployment: Deployment, files: dict[str, str], deleted: Collection[str] = ()
+) -> None:
+    """Bring the sandbox to these files, as a run does."""
+    await prepare(deployment, files, deleted)
+    assert await deployment.serve() == ADDRESS
+    assert deployment.url == URL
 
 
 async def test_only_changed_files_are_written(deployment: Deployment, engine: MemoryEngine) -> None:
@@ -70,13 +79,13 @@ async def test_what_the_project_has_no_more_is_deleted_once(
     deployment: Deployment, engine: MemoryEngine
 ) -> None:
     await deploy(deployment, APP | {"old.js": "x"})
-    await deployment.write(APP, {"old.js"})
+    await deploy(deployment, APP, {"old.js"})
     assert held(engine) == APP
     held(engine)["old.js"] = "of somebody else"
-    await deployment.write(APP | CHANGED, {"old.js"})
+    await deploy(deployment, APP | CHANGED, {"old.js"})
     assert held(engine) == APP | CHANGED | {"old.js": "of somebody else"}
-    await deployment.write(APP | {"old.js": "again"}, {"old.js"})
-    await deployment.write(APP, {"old.js"})
+    await deploy(deployment, APP | {"old.js": "again"}, {"old.js"})
+    await deploy(deployment, APP, {"old.js"})
     assert held(engine) == APP
 
 
@@ -105,8 +114,10 @@ async def test_only_a_changed_manifest_is_installed_again_and_then_served_again(
     assert deployment.needs_install(changed)
     await deployment.write(changed)
     await deployment.install(changed)
-    assert not deployment.is_serving
-    assert engine.installs == 2
+    assert deployment.is_serving
+    assert deployment.needs_start
+    await deployment.serve()
+    assert (engine.installs, engine.servers_started) == (2, 2)
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
@@ -268,20 +279,25 @@ async def test_after_a_stop_the_same_container_is_started_and_only_what_has_chan
 async def test_what_was_broken_off_is_not_taken_for_done(
     step: str, *, is_next_life: bool, deployment: Deployment, engine: MemoryEngine
 ) -> None:
-    await deploy(deployment, APP)
+    await prepare(deployment, APP)
     hold = engine.hold(step)
     other = APP | {"package.json": '{"name": "other"}'}
-    task = asyncio.create_task(deploy(deployment, other))
-    await hold.reached.wait()
-    task.cancel()
-    await asyncio.wait([task])
-    hold.release()
+    await broken_off(deployment, other, hold)
     held(engine).update(other)  # the engine may have carried it out all the same
     if is_next_life:
         deployment = Deployment(lambda: MemorySandbox(engine), ADDRESS)
     await deploy(deployment, APP)
     assert held(engine) == APP
     assert engine.installs == 2
+
+
+async def broken_off(deployment: Deployment, files: dict[str, str], hold: Hold) -> None:
+    """Begin to bring the sandbox to these files, and cancel it where it is held."""
+    task = asyncio.create_task(deploy(deployment, files))
+    await hold.reached.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    hold.release()
 
 
 async def test_a_stop_before_any_use_touches_only_a_sandbox_that_exists(

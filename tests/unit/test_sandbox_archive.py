@@ -7,6 +7,7 @@ import pytest
 
 from actors.errors import InvalidInput
 from actors.sandbox.archive import check_paths, files_archive, home_archive
+from actors.sandbox.layout import APP
 
 NOTE = "node/.codegen-note"
 
@@ -24,7 +25,7 @@ def texts(archive: bytes) -> list[tuple[str, str]]:
 
 
 def test_files_come_after_their_directories_and_belong_to_the_sandbox_user() -> None:
-    archive = files_archive({"a/b/c.txt": "text ü", "a/d.txt": "", "top.txt": "x"})
+    archive = files_archive(APP, {"a/b/c.txt": "text ü", "a/d.txt": "", "top.txt": "x"})
     found = entries(archive)
     note, *others = found
     assert note == NOTE
@@ -43,27 +44,27 @@ def test_files_come_after_their_directories_and_belong_to_the_sandbox_user() -> 
 
 
 def test_a_note_is_emptied_before_the_first_file_and_filled_after_the_last() -> None:
-    assert texts(files_archive({"a": "x"}, "all")) == [
+    assert texts(files_archive(APP, {"a": "x"}, "all")) == [
         (NOTE, ""),
         ("node/app/a", "x"),
         (NOTE, "all"),
     ]
-    assert texts(files_archive({"a": "x"})) == [(NOTE, ""), ("node/app/a", "x")]
+    assert texts(files_archive(APP, {"a": "x"})) == [(NOTE, ""), ("node/app/a", "x")]
 
 
 def test_a_script_is_executable() -> None:
-    assert entries(files_archive({"run": "#!/bin/sh\n"}))["node/app/run"].mode == 0o755
+    assert entries(files_archive(APP, {"run": "#!/bin/sh\n"}))["node/app/run"].mode == 0o755
 
 
 def test_a_long_path_survives() -> None:
     path = "d" * 120 + "/" + "f" * 120
-    assert f"node/app/{path}" in entries(files_archive({path: "x"}))
+    assert f"node/app/{path}" in entries(files_archive(APP, {path: "x"}))
 
 
 @pytest.mark.parametrize("path", ["/abs", "../up", "a/../b", "~/x", "C:/x", "a\\b", "", ".git/x"])
 def test_an_unsafe_path_is_refused(path: str) -> None:
     with pytest.raises(InvalidInput, match="may not name a file"):
-        files_archive({"good.txt": "x", path: "x"})
+        files_archive(APP, {"good.txt": "x", path: "x"})
     with pytest.raises(InvalidInput):
         check_paths([path])
 
