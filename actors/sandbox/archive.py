@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from actors.errors import InvalidInput
 from actors.paths import is_safe_path
-from actors.sandbox.container import APP_DIR, HOME_DIR, NOTE_FILE, USER_ID, VOLUME_DIR
+from actors.sandbox.layout import APP_DIR, HOME_DIR, NOTE_FILE, USER_ID, VOLUME_DIR
 
 
 def files_archive(files: Mapping[str, str], note: str = "") -> bytes:

@@ -15,11 +15,13 @@ from actors.errors import SandboxUnavailable
 from actors.sandbox import engine
 from actors.sandbox.base import LogSink, Sandbox
 from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, network_name, service_id
-from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.docker import DockerRuntime
 from actors.sandbox.doors import remove_foreign_door_directories
 from actors.sandbox.engine import ClientFactory, engine_errors
+from actors.sandbox.output import OutputLog
 from actors.sandbox.project_container import delete_container, delete_volume
 from actors.sandbox.static import DEFAULT_NOTE, StaticSandbox
+from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
 
 PROBE_SECONDS = 2.0
@@ -80,8 +82,20 @@ def make_sandbox(
 ) -> Sandbox:
     """Make a project's sandbox of the chosen kind; `note` is the choice's, for the static one."""
     if kind == "docker":
-        return DockerSandbox(project_id, settings, on_log)
+        return docker_sandbox(project_id, settings, on_log)
     return StaticSandbox(project_id, base_url, on_log, note)
+
+
+def docker_sandbox(
+    project_id: str,
+    settings: Settings,
+    on_log: LogSink,
+    connect: ClientFactory = engine.connect,
+) -> Workspace:
+    """Make a project's sandbox in a container."""
+    log = OutputLog(on_log)
+    runtime = DockerRuntime(project_id, settings, lambda line: log.add("progress", line), connect)
+    return Workspace(project_id, settings, runtime, log)
 
 
 async def reap(

@@ -13,17 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.sandbox.doors import door_directory
+from actors.sandbox.layout import APP_DIR, HOME_DIR, MAX_OPEN_FILES, USER_ID, VOLUME_DIR
 from actors.sandbox.relay import DOOR_DIR, relay_command
 from actors.sandbox.relay import USER_ID as RELAY_USER_ID
 from actors.settings import Settings
 
-VOLUME_DIR = "/home"  # all that stays
-HOME_DIR = f"{VOLUME_DIR}/node"
-APP_DIR = f"{HOME_DIR}/app"
-NOTE_FILE = f"{HOME_DIR}/.codegen-note"
-USER_ID = 1000  # `node` in the official images
 USER = f"{USER_ID}:{USER_ID}"  # of every command; the main process is another user's
-MAX_OPEN_FILES = 16_384  # Vite watches many; some hosts refuse limits above 20,000
 
 PROJECT_LABEL = "codegen.project"
 SERVICE_LABEL = "codegen.service"

@@ -9,9 +9,8 @@ import aiohttp
 
 from actors.errors import SandboxError
 from actors.sandbox.doors import Door, DoorConnector, app_url
-from actors.sandbox.engine import engine_errors
 from actors.sandbox.output import CommandOutput, OutputLog
-from actors.sandbox.task import Task
+from actors.sandbox.runtime import RunningTask
 
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.25
@@ -25,7 +24,7 @@ class DevServer:
     Until `detach` it ends with `close`; after that it goes on alone.
     """
 
-    def __init__(self, task: Task, log: OutputLog) -> None:
+    def __init__(self, task: RunningTask, log: OutputLog) -> None:
         self._task = task
         self._log = log
         self._output = CommandOutput(log)
@@ -67,7 +66,7 @@ class DevServer:
 
     async def _follow(self) -> None:
         try:
-            with contextlib.suppress(SandboxError), engine_errors():
+            with contextlib.suppress(SandboxError):
                 while (part := await self._task.read()) is not None:
                     self._output.feed(*part)
                 self.exit_code = await self._task.exit_code()

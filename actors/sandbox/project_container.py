@@ -11,7 +11,6 @@ from aiodocker.containers import DockerContainer
 from actors.errors import SandboxUnavailable
 from actors.sandbox.archive import home_archive
 from actors.sandbox.container import (
-    VOLUME_DIR,
     container_config,
     container_names,
     is_current,
@@ -23,6 +22,7 @@ from actors.sandbox.container import (
 from actors.sandbox.doors import door_directory, make_door_directory, remove_door_directory
 from actors.sandbox.engine import CALL_SECONDS, ClientFactory, reason_of
 from actors.sandbox.image import missing, pull_image
+from actors.sandbox.layout import VOLUME_DIR
 from actors.settings import Settings
 
 STOP_SECONDS = 2  # between the polite and the hard signal

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import aiodocker
 from aiodocker.containers import DockerContainer
@@ -21,17 +21,14 @@ from aiodocker.execs import Exec
 from aiodocker.stream import Stream
 
 from actors.errors import SandboxUnavailable
-from actors.sandbox.container import APP_DIR, USER, VOLUME_DIR
+from actors.sandbox.container import USER
+from actors.sandbox.engine import engine_errors
+from actors.sandbox.layout import VOLUME_DIR, in_directory
 
 SHORT_SECONDS = 15.0  # for the service's own small commands
 MAX_SHORT_BYTES = 512 * 1024
 EXIT_POLLS = 100  # the engine learns an exit a moment after the output ended
 EXIT_POLL_SECONDS = 0.02
-
-# An app may have removed its own directory; only the one above its home is there for certain.
-_IN_PROJECT = (
-    f"[ -d {APP_DIR} ] || {{ rm -f {APP_DIR}; mkdir {APP_DIR}; }}\ncd {APP_DIR} || exit 126\n"
-)
 
 # Three passes, since a process may fork while its siblings are being found.
 _SWEEP = r"""
@@ -77,12 +74,14 @@ class Task:
 
     def __init__(
         self,
-        container: DockerContainer,
+        get_container: Callable[[], Awaitable[DockerContainer]],
+        directory: str,
         mark: str,
         command: Sequence[str],
         environment: Mapping[str, str],
     ) -> None:
-        self._container = container
+        self._get_container = get_container
+        self._directory = directory
         self._arguments = ["sh", "-c", _SUPERVISE, "sh", mark, *command]
         self._environment = environment
         self._exec: Exec | None = None
@@ -91,18 +90,20 @@ class Task:
     async def start(self) -> None:
         """Start the command; cancelling leaves none behind."""
         try:
-            await self._start()
+            with engine_errors():
+                await self._start()
         except BaseException:
             await self.close()
             raise
 
     async def _start(self) -> None:
-        self._exec = await self._container.exec(
+        container = await self._get_container()
+        self._exec = await container.exec(
             self._arguments,
             stdin=True,
             user=USER,
             environment=self._environment,
-            workdir=APP_DIR,
+            workdir=self._directory,
         )
         self._stream = self._exec.start(detach=False)
         await self._stream.__aenter__()
@@ -110,7 +111,8 @@ class Task:
     async def read(self) -> tuple[str, bytes] | None:
         """Return more output as (stream, bytes), or None when the command has ended."""
         assert self._stream is not None
-        message = await self._stream.read_out()
+        with engine_errors():
+            message = await self._stream.read_out()
         if message is None:
             return None
         return ("stderr" if message.stream == 2 else "stdout"), message.data
@@ -118,12 +120,14 @@ class Task:
     async def exit_code(self) -> int:
         """Return the command's exit code, once `read` has returned None."""
         assert self._exec is not None
-        return await _exit_code(self._exec)
+        with engine_errors():
+            return await _exit_code(self._exec)
 
     async def detach(self) -> None:
         """Let the command go on when the connection ends."""
         assert self._stream is not None
-        await self._stream.write_in(b"detach\n")
+        with engine_errors():
+            await self._stream.write_in(b"detach\n")
 
     async def close(self) -> None:
         """Close the connection: the command is killed unless it was detached."""
@@ -137,12 +141,14 @@ async def end_all(container: DockerContainer) -> bool:
 
     At once, so that what forks meanwhile is killed as well; the relay is another user's.
     """
-    code, _ = await run_short(container, "kill -s KILL -- -1 2>/dev/null; exit 0")
+    code, _ = await run_short(container, VOLUME_DIR, "kill -s KILL -- -1 2>/dev/null; exit 0")
     return code == 0
 
 
-async def run_short(container: DockerContainer, script: str, *arguments: str) -> tuple[int, bytes]:
-    """Run a small shell script in the project's directory; return its exit code and what it prints.
+async def run_short(
+    container: DockerContainer, directory: str, script: str, *arguments: str
+) -> tuple[int, bytes]:
+    """Run a small shell script in a directory; return its exit code and what it prints.
 
     Error output is dropped, the rest is cut after `MAX_SHORT_BYTES`. Raises TimeoutError after
     `SHORT_SECONDS`.
@@ -150,7 +156,9 @@ async def run_short(container: DockerContainer, script: str, *arguments: str) ->
     output = bytearray()
     async with asyncio.timeout(SHORT_SECONDS):
         execution = await container.exec(
-            ["sh", "-c", _IN_PROJECT + script, "sh", *arguments], user=USER, workdir=VOLUME_DIR
+            ["sh", "-c", in_directory(directory) + script, "sh", *arguments],
+            user=USER,
+            workdir=VOLUME_DIR,
         )
         stream = execution.start(detach=False)
         try:

@@ -25,12 +25,13 @@ from actors.errors import (
     SandboxUnavailable,
     ServerFailed,
 )
-from actors.sandbox.choose import choose_sandbox, make_sandbox, reap
+from actors.sandbox.choose import choose_sandbox, docker_sandbox, make_sandbox, reap
 from actors.sandbox.container import container_names, network_name, volume_name
-from actors.sandbox.docker import DockerSandbox
 from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
+from actors.sandbox.layout import APP_DIR
 from actors.sandbox.output import BURST_LINES, KEPT_LINES, LAST_LINES, MAX_LINE_CHARS
 from actors.sandbox.task import run_short
+from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
 from gateway.doors import Doors
 from tests.support.docker import DockerEngine
@@ -45,7 +46,7 @@ http.createServer((request, response) => {
 }).listen(Number(process.env.PORT), process.env.HOST);
 console.log('listening');
 """
-MakeSandbox = Callable[..., DockerSandbox]
+MakeSandbox = Callable[..., Workspace]
 Fetch = Callable[[str], Awaitable[str]]
 
 
@@ -55,14 +56,14 @@ async def make(
 ) -> AsyncIterator[MakeSandbox]:
     """Make sandboxes on the test engine; all are removed at the end."""
     monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
-    made: list[DockerSandbox] = []
+    made: list[Workspace] = []
 
     def make_one(
         on_log: SandboxLines | None = None, project_id: str = "demo", **flags: object
-    ) -> DockerSandbox:
+    ) -> Workspace:
         defaults = {"state_dir": str(tmp_path), "sandbox_image": docker_engine.image}
         settings = Settings.read({}, **{**defaults, **flags})
-        made.append(DockerSandbox(project_id, settings, on_log or SandboxLines()))
+        made.append(docker_sandbox(project_id, settings, on_log or SandboxLines()))
         return made[-1]
 
     yield make_one
@@ -103,7 +104,7 @@ def package(**members: object) -> dict[str, str]:
 async def inside(script: str, name: str = "codegen-sandbox-demo") -> str:
     """Run a script in the container, as its user."""
     async with aiodocker.Docker() as docker:
-        _, output = await run_short(await docker.containers.get(name), script)
+        _, output = await run_short(await docker.containers.get(name), APP_DIR, script)
         return output.decode().strip()
 
 
@@ -292,12 +293,13 @@ async def test_an_install_beyond_its_deadline_is_dead(make: MakeSandbox) -> None
 OWNER = """
 import asyncio, sys
 from actors.sandbox.container import container_names, network_name, volume_name
-from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.choose import docker_sandbox
+from actors.sandbox.workspace import Workspace
 from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
 from actors.settings import Settings
 
 settings = Settings.read({}, state_dir=sys.argv[1], sandbox_image=sys.argv[2])
-sandbox = DockerSandbox("demo", settings, lambda stream, line: print(line, flush=True))
+sandbox = docker_sandbox("demo", settings, lambda stream, line: print(line, flush=True))
 asyncio.run(sandbox.install_dependencies())
 """
 
@@ -804,4 +806,4 @@ async def test_auto_and_docker_choose_docker_where_an_engine_answers(
         choice = await choose_sandbox(settings)
         assert (choice.kind, choice.note) == ("docker", "")
         sandbox = make_sandbox(choice.kind, "demo", settings, SandboxLines(), "http://x")
-        assert isinstance(sandbox, DockerSandbox)
+        assert isinstance(sandbox, Workspace)

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from actors.errors import InstallFailed, SandboxUnavailable
-from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.choose import docker_sandbox
 from actors.sandbox.doors import DoorConnector
 from actors.settings import Settings
 from gateway.doors import Doors
@@ -66,8 +66,8 @@ class Town:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lines = SandboxLines()
-        self.hostile = DockerSandbox("hostile", settings, self.lines)
-        self.neighbour = DockerSandbox("neighbour", settings, SandboxLines())
+        self.hostile = docker_sandbox("hostile", settings, self.lines)
+        self.neighbour = docker_sandbox("neighbour", settings, SandboxLines())
         self._doors = Doors(settings)
         self._session = aiohttp.ClientSession(connector=DoorConnector(self._doors.find))
         self._url = ""

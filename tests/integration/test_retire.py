@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import SandboxUnavailable
-from actors.sandbox.docker import DockerSandbox
+from actors.sandbox.choose import docker_sandbox
 from actors.sandbox.retire import retire
 from actors.settings import Settings
 from tests.support.docker import DockerEngine
@@ -29,7 +29,7 @@ def settings(
 async def test_what_was_stopped_long_ago_is_removed_and_can_be_made_anew(
     settings: Settings,
 ) -> None:
-    used, unused = (DockerSandbox(name, settings, lambda *_: None) for name in ("used", "unused"))
+    used, unused = (docker_sandbox(name, settings, lambda *_: None) for name in ("used", "unused"))
     try:
         for sandbox in (used, unused):
             await sandbox.start()
@@ -51,7 +51,7 @@ async def test_another_service_s_sandboxes_are_none_of_ours(
     settings: Settings, tmp_path: Path
 ) -> None:
     theirs = Settings.read({}, state_dir=str(tmp_path / "x"), sandbox_image=settings.sandbox_image)
-    sandbox = DockerSandbox("theirs", theirs, lambda *_: None)
+    sandbox = docker_sandbox("theirs", theirs, lambda *_: None)
     try:
         await sandbox.start()
         await sandbox.stop()
