@@ -122,7 +122,7 @@ class Deployment:
         """Install the dependencies; a failed or cancelled install is repeated the next time."""
         held = self._held = replace(self._known, installed=None)
         with self._losing():
-            await self._open().install_dependencies()
+            await self._open().install_dependencies(files)
             await self._note(replace(held, installed=manifest_digest(files)))
         self._url = None
 

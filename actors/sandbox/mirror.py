@@ -41,6 +41,7 @@ PART_BYTES = 65_536
 PRUNE_BYTES = 256 * 1024 * 1024  # written by one install without a look at the whole
 CONNECT_SECONDS = 15.0
 SILENT_SECONDS = 30.0
+END_SECONDS = 1.0  # for connections that are not in use any more
 
 #: What makes npm ask here.
 MIRRORED = {"NPM_CONFIG_REGISTRY": f"http://127.0.0.1:{PACKAGES_PORT}/"}
@@ -80,8 +81,8 @@ async def mirror(
         finally:
             listening.close()
             (directory / PACKAGES_DOOR).unlink(missing_ok=True)
-            await server.shutdown(0)
             await registry.close()
+            await server.shutdown(END_SECONDS)
 
 
 def _session(upstream: Upstream) -> aiohttp.ClientSession:
@@ -117,10 +118,18 @@ class _Mirror:
         self._session = session
         self._tell = tell
         self._told: set[str] = set()
+        self._answers: set[asyncio.Task[None]] = set()
         self._unpruned_bytes = 0
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of a package manager."""
+        self._answers.add(request.task)
+        try:
+            return await self._answer(request)
+        finally:
+            self._answers.discard(request.task)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method != hdrs.METH_GET:
             return web.Response(status=405, headers={hdrs.ALLOW: hdrs.METH_GET})
         if hdrs.AUTHORIZATION in request.headers:
@@ -137,7 +146,12 @@ class _Mirror:
             return await self._ask(request, wanted, stored)
 
     async def close(self) -> None:
-        """Bring the cache back to its size, if something was written."""
+        """End every answer; bring the cache back to its size, if something was written."""
+        tasks = list(self._answers)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self._unpruned_bytes:
             await self._prune()
 
@@ -258,12 +272,12 @@ class _Mirror:
             self._step_aside(error)
 
     def _step_aside(self, error: OSError) -> None:
-        log.warning("the package cache cannot be used: %s", error)
         self._tell_once(f"The package cache cannot be used ({error.strerror}).")
 
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told and len(self._told) < MAX_CONNECTIONS:
             self._told.add(sentence)
+            log.warning("%s", sentence)
             self._tell(sentence)
 
 

@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 
-from actors.errors import BuildFailed, InstallFailed, SandboxError, SandboxUnavailable, ServerFailed
-from actors.registries import read_registries, upstream_proxy, with_configured
+from actors.errors import BuildFailed, SandboxError, ServerFailed
 from actors.sandbox.archive import check_paths, files_archive, home_archive
 from actors.sandbox.base import SandboxStatus, StartedSandbox
+from actors.sandbox.builder import Builder
+from actors.sandbox.cache import open_cache
+from actors.sandbox.command import KILLED, Command, run_to_end
 from actors.sandbox.dev_server import DevServer, is_answering
 from actors.sandbox.doors import PROBE_DOOR, Door, app_url, door_directory
-from actors.sandbox.egress import PROXIED, egress
+from actors.sandbox.installer import QUIET, Installer, survey
 from actors.sandbox.layout import APP_DIR, NOTE_FILE
-from actors.sandbox.manifest import (
-    SURVEY_SCRIPT,
-    Survey,
-    command_label,
-    dev_command,
-    install_command,
-    parse_survey,
-    reloads_files,
-)
-from actors.sandbox.output import CommandOutput, OutputLog
+from actors.sandbox.manifest import command_label, dev_command, reloads_files
+from actors.sandbox.output import OutputLog
+from actors.sandbox.recipe import Recipe
 from actors.sandbox.relay import PORT
-from actors.sandbox.runtime import RunningTask, Runtime
+from actors.sandbox.runtime import Runtime
 from actors.settings import Settings
 
 PATHS_PER_CALL = 400  # of at most 255 characters; a command line holds 2 MiB
 NO_NOTE = 1  # how `cat` says that there is no such file
-KILLED = 137  # 128 + SIGKILL
 
-_QUIET = {
-    "NO_COLOR": "1",
-    "NPM_CONFIG_AUDIT": "false",
-    "NPM_CONFIG_FUND": "false",
-    "NPM_CONFIG_UPDATE_NOTIFIER": "false",
-}
 _SERVING = {
-    **_QUIET,
+    **QUIET,
     "HOST": "0.0.0.0",  # noqa: S104  # inside the sandbox
     "PORT": str(PORT),
     "BROWSER": "none",
@@ -50,7 +37,12 @@ class Workspace:
     """A project's sandbox, used by one object at a time; its calls follow one another."""
 
     def __init__(
-        self, project_id: str, settings: Settings, runtime: Runtime, log: OutputLog
+        self,
+        project_id: str,
+        settings: Settings,
+        runtime: Runtime,
+        log: OutputLog,
+        builder: Builder,
     ) -> None:
         self.reloads_files = True
         self._settings = settings
@@ -60,6 +52,9 @@ class Workspace:
         self._doors = door_directory(project_id, settings)
         self._door = Door(self._doors, PROBE_DOOR)
         self._dev_server: DevServer | None = None
+        self._installer = Installer(project_id, settings, runtime, log, open_cache(settings))
+        self._builder = builder
+        self._recipe: Recipe | None = None  # of which an install could be prepared
 
     @property
     def kind(self) -> str:
@@ -99,21 +94,13 @@ class Workspace:
                 reason = output.decode(errors="replace").strip()[:300]
                 raise SandboxError(f"Files of the sandbox cannot be deleted ({reason}).")
 
-    async def install_dependencies(self) -> None:
-        """Install what package.json asks for; the output is logged live.
+    async def install_dependencies(self, files: Mapping[str, str]) -> None:
+        """Install what the project's package.json asks for; the output is logged live.
 
         Cancelling, the deadline and our own death all kill the install.
         """
-        command = install_command(await self._survey(f"rm -f {NOTE_FILE}\n"))
-        if command is not None:
-            async with self._way_out() as environment:
-                await self._run_to_end(
-                    self._runtime.task(APP_DIR, "install", command, _QUIET | environment),
-                    command_label(command),
-                    self._settings.install_seconds,
-                    InstallFailed,
-                    "ask for fewer dependencies or raise CODEGEN_INSTALL_SECONDS",
-                )
+        self._recipe = None
+        self._recipe = await self._installer.install(files)
 
     async def run_check(self, script: str) -> None:
         """Run a script of package.json to its end; the output is logged live.
@@ -122,12 +109,17 @@ class Workspace:
         """
         await self._end_dev_server()
         command = ("npm", "run", script)
-        await self._run_to_end(
-            self._runtime.task(APP_DIR, "check", command, _QUIET),
-            command_label(command),
-            self._settings.build_seconds,
-            BuildFailed,
-            "it must end by itself; if it does, raise CODEGEN_BUILD_SECONDS",
+        await run_to_end(
+            self._runtime,
+            self._log,
+            self._runtime.task(APP_DIR, "check", command, QUIET),
+            Command(
+                label=command_label(command),
+                seconds=self._settings.build_seconds,
+                failure=BuildFailed,
+                advice="it must end by itself; if it does, raise CODEGEN_BUILD_SECONDS",
+                memory_mib=self._settings.sandbox_memory_mib,
+            ),
         )
 
     async def start_dev_server(self) -> str:
@@ -136,9 +128,9 @@ class Workspace:
         Cancelling kills it; once it has answered it goes on without us, where the runtime can.
         """
         await self._end_dev_server()  # first: it may hold all processes there can be
-        survey = await self._survey()
-        command = dev_command(survey)
-        self.reloads_files = reloads_files(survey)
+        seen = await survey(self._runtime)
+        command = dev_command(seen)
+        self.reloads_files = reloads_files(seen)
         self._log_progress(f"$ {command_label(command)}")
         task = self._runtime.task(APP_DIR, "dev-server", command, _SERVING)
         await task.start()
@@ -149,6 +141,7 @@ class Workspace:
         except BaseException:
             await server.close()
             raise
+        self._prepare_install()
         return self._url
 
     async def status(self) -> SandboxStatus:
@@ -171,72 +164,32 @@ class Workspace:
 
     async def stop(self) -> None:
         """Stop the sandbox; its files and dependencies stay."""
+        await self._builder.close()
         await self._runtime.stop()
         await self._forget_dev_server()
 
     async def remove(self) -> None:
         """Remove the sandbox and all it holds."""
+        await self._builder.close()
         await self._runtime.remove()
         await self._forget_dev_server()
 
     async def close(self) -> None:
         """Close the connections; the sandbox and its dev server go on, where the runtime can."""
+        await self._builder.close()
         await self._forget_dev_server()
         self._door.close()
         await self._runtime.close()
 
-    async def _survey(self, preparation: str = "") -> Survey:
-        code, output = await self._runtime.run_short(APP_DIR, preparation + SURVEY_SCRIPT)
-        if code != 0:  # too many processes, say: what it did not see is not what is not there
-            raise SandboxUnavailable("The sandbox cannot run commands; generate again.")
-        return parse_survey(output)
-
-    @asynccontextmanager
-    async def _way_out(self) -> AsyncIterator[dict[str, str]]:
-        """Let the sandbox reach the registries; yields the variables that show the way."""
-        if self._runtime.has_network:
-            yield {}
-            return
-        environment = await self._runtime.environment()
-        registries = read_registries(self._settings.sandbox_registries)
-        async with egress(
-            self._doors,
-            with_configured(registries, environment),
-            upstream_proxy(environment),
-            lambda line: self._log.add("stderr", line),
-        ):
-            yield PROXIED
-
-    async def _run_to_end(
-        self,
-        task: RunningTask,
-        label: str,
-        seconds: float,
-        failure: type[InstallFailed | BuildFailed],
-        advice: str,
-    ) -> None:
-        """Run a command, logging its output; raise `failure` unless it succeeds in time."""
-        output = CommandOutput(self._log)
-        self._log_progress(f"$ {label}")
-        try:
-            async with asyncio.timeout(seconds):
-                code = await _run(task, output)
-        except TimeoutError as error:
-            raise failure(
-                f"`{label}` did not finish within {seconds:g} s; {advice}.",
-                output=output.last_lines,
-            ) from error
-        if code != 0:
-            await self._runtime.check_running(was_killed=code == KILLED)
-            raise failure(
-                f"`{label}` failed with exit code {code}{self._memory_hint(code)}; "
-                "its last lines say why:",
-                output=output.last_lines,
-            )
-
     async def _is_serving(self) -> bool:
         is_followed = self._dev_server is not None and self._dev_server.is_serving
         return is_followed or await is_answering(self._door)
+
+    def _prepare_install(self) -> None:
+        """Have the last install prepared for other projects, now that nobody waits for this one."""
+        recipe, self._recipe = self._recipe, None
+        if recipe is not None:
+            self._builder.begin(recipe)
 
     async def _end_dev_server(self) -> None:
         await self._forget_dev_server()
@@ -265,21 +218,5 @@ class Workspace:
             output=server.last_lines,
         )
 
-    def _memory_hint(self, code: int) -> str:
-        limit = self._settings.sandbox_memory_mib
-        return f" (killed; the memory limit is {limit} MiB)" if code == KILLED else ""
-
     def _log_progress(self, line: str) -> None:
         self._log.add("progress", line)
-
-
-async def _run(task: RunningTask, output: CommandOutput) -> int:
-    """Run a command to its end, feeding its output, and return its exit code."""
-    try:
-        await task.start()
-        while (part := await task.read()) is not None:
-            output.feed(*part)
-        return await task.exit_code()
-    finally:
-        await task.close()
-        output.finish()

@@ -132,7 +132,7 @@ class MemorySandbox:
             container.files.pop(path, None)
         self._engine.deletes.append(set(paths))
 
-    async def install_dependencies(self) -> None:
+    async def install_dependencies(self, files: Mapping[str, str]) -> None:
         """Install nothing, from a manifest that must at least be JSON."""
         self._running().note = ""
         await self._engine.pass_through("install_dependencies")
