@@ -41,7 +41,7 @@ PART_BYTES = 65_536
 PRUNE_BYTES = 256 * 1024 * 1024  # written by one install without a look at the whole
 CONNECT_SECONDS = 15.0
 SILENT_SECONDS = 30.0
-END_SECONDS = 1.0  # for connections that are not in use any more
+END_SECONDS = 0.01  # for connections that wait for a next request, which will not come
 
 #: What makes npm ask here.
 MIRRORED = {"NPM_CONFIG_REGISTRY": f"http://127.0.0.1:{PACKAGES_PORT}/"}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import orjson
 
 from actors.sandbox.cache import Cache, Draft, mark_used
 from actors.sandbox.packages import Wanted
@@ -91,7 +92,7 @@ class PackageStore:
             "type": media_type if len(media_type) <= MAX_FIELD_CHARS else "",
         }
         draft.file.seek(0)
-        draft.file.write(json.dumps(head).encode())
+        draft.file.write(orjson.dumps(head))
         draft.keep(self._path(wanted))
 
     def prune(self) -> None:
@@ -103,6 +104,6 @@ class PackageStore:
 
 def _read_head(head: bytes) -> object:
     try:
-        return json.loads(head.rstrip(b"\0"))
-    except ValueError:
+        return orjson.loads(head.rstrip(b"\0"))
+    except orjson.JSONDecodeError:
         return None

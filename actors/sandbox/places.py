@@ -6,6 +6,7 @@ A name that means another address a moment later gains nothing by it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -17,7 +18,7 @@ class NoRegistryThere(OSError):
     """A place is at addresses alone where no registry may be; `address` is the first one."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(f"{address} may not be a registry")
+        super().__init__(errno.EACCES, f"no registry may be at {address}")
         self.address = address
 
 
