@@ -27,6 +27,7 @@ from actors.settings import Settings
 from gateway.doors import Doors
 from tests.support.docker import DockerEngine
 from tests.support.sandbox_log import SandboxLines
+from tests.support.wait import wait_until
 
 BOUND_SECONDS = 60.0
 UNPACKED = r"Dependencies unpacked from a prepared install \(\d+\.\d s\)"
@@ -76,21 +77,18 @@ class Street:
 
     async def until_prepared(self, suffix: str = "tar") -> Path:
         """Return the file of the one prepared install, once its builder is gone."""
-        async with asyncio.timeout(BOUND_SECONDS):
-            while (
-                not (  # noqa: ASYNC110  # the engine has no event for it
-                    found := list(self.templates.glob(f"*.{suffix}"))
-                )
-                or await self.builders()
-            ):
-                await asyncio.sleep(0.05)  # another process may be what makes it
-        [path] = found
+        await wait_until(lambda: any(self.templates.glob(f"*.{suffix}")))
+        await self._until(is_building=False)
+        [path] = self.templates.glob(f"*.{suffix}")
         return path
 
     async def until_building(self) -> None:
+        await self._until(is_building=True)
+
+    async def _until(self, *, is_building: bool) -> None:
         async with asyncio.timeout(BOUND_SECONDS):
-            while not await self.builders():
-                await asyncio.sleep(0.01)  # the engine knows
+            while bool(await self.builders()) != is_building:  # noqa: ASYNC110  # the engine knows
+                await asyncio.sleep(0.01)
 
     async def builders(self) -> list[str]:
         """The containers and volumes of builders that there are."""
