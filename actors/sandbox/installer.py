@@ -83,7 +83,7 @@ class Installer:
         with self._opened(templates, key) as template:
             if template is None:
                 await self._install_afresh(cache, await self._survey())
-                return recipe
+                return recipe if self._is_wanted(templates, key) else None
             seen = await self._survey(_CLEAR_STAGE)
             if MODULES in seen.files or not await self._unpack(template, templates, key):
                 await self._install_afresh(cache, seen)
@@ -138,6 +138,12 @@ class Installer:
             if template is not None:
                 stack.callback(template.close)
             yield template
+
+    def _is_wanted(self, templates: Templates, key: str) -> bool:
+        try:
+            return not templates.is_settled(key)
+        except OSError:
+            return False
 
     async def _unpack(self, template: BinaryIO, templates: Templates, key: str) -> bool:
         """Unpack a prepared install; says whether it is there. One that cannot be is given up."""

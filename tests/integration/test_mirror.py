@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -224,6 +225,23 @@ async def test_a_cache_that_cannot_be_written_steps_aside_and_says_so_once(house
             assert (await ask(house.doors, path)).status == 200
     assert house.told == ["The package cache cannot be used (No such file or directory)."]
     assert house.registry.asked == [TARBALL, "/left", TARBALL]
+
+
+@pytest.mark.parametrize("padding", [0, 1_000_000])
+async def test_where_the_disk_is_full_answers_pass_through(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: int
+) -> None:
+    def full(**_: object) -> tuple[int, str]:
+        return os.open("/dev/full", os.O_RDWR), str(tmp_path / "draft")
+
+    house.registry.add("big", "1.0.0", padding=padding)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    async with house.mirror():
+        for _ in range(2):
+            answer = await ask(house.doors, tarball_path("big", "1.0.0"))
+            assert answer.body == house.registry.tarball("big", "1.0.0")
+    assert house.told == ["The package cache cannot be used (No space left on device)."]
+    assert house.kept() == []
 
 
 async def test_a_file_that_is_not_whole_is_fetched_anew(house: House) -> None:
