@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import re
 import shutil
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from actors.sandbox.choose import docker_sandbox, reap
 from actors.sandbox.container import container_names
 from actors.sandbox.docker import DockerRuntime
 from actors.sandbox.doors import DoorConnector
+from actors.sandbox.layout import APP_DIR
 from actors.sandbox.recipe import Recipe
 from actors.sandbox.runtime import Runtime
 from actors.sandbox.workspace import Workspace
@@ -41,9 +44,10 @@ HOSTILE = """
 const fs = require('fs');
 fs.writeFileSync('node_modules/is-number/index.js', 'module.exports = () => "planted"');
 fs.writeFileSync('node_modules/.package-lock.json', '{}');
-fs.mkdirSync(process.env.HOME + '/.codegen-template');
 fs.writeFileSync(process.env.HOME + '/.npmrc', 'registry=http://127.0.0.1:1/');
 """
+#: Leaves an install that was cut short in the middle of its unpacking.
+LEFT_STAGE = "touch node_modules/planted && cp -r . ~/.codegen-template && rm -r node_modules"
 
 
 def app(server: str = SERVER, **members: object) -> dict[str, str]:
@@ -133,18 +137,32 @@ async def test_the_second_project_gets_the_install_of_a_builder_and_asks_no_regi
     assert await street.serve(other, app(name="second")) == "seven: true"
     await second.wait_for_line(UNPACKED)
     assert "$ npm install" not in second.texts("progress")
+    lines = len(second.lines)
+    runtime = DockerRuntime("second", street.settings, lambda line: None)
+    code, _ = await runtime.run_short(APP_DIR, LEFT_STAGE)
+    assert code == 0
+    await other.install_dependencies(app())
+    assert re.fullmatch(UNPACKED, second.lines[lines][1])
+    assert await runtime.run_short(APP_DIR, "ls node_modules") == (0, b"is-number\n")
+    await runtime.close()
     await other.install_dependencies(app())  # by now there is something to keep
     assert "$ npm install" in second.texts("progress")
 
 
-async def test_a_prepared_install_that_cannot_be_unpacked_is_given_up(street: Street) -> None:
+async def test_a_builder_starts_afresh_and_what_cannot_be_unpacked_is_given_up(
+    street: Street,
+) -> None:
     first, second = SandboxLines(), SandboxLines()
     builder = DockerRuntime(BUILDER_ID, street.settings, lambda line: None)
     await builder.obtain()  # one whose maker was killed
+    await builder.run_short(APP_DIR, "mkdir -p node_modules/planted")
     await builder.close()
     sandbox = street.project("first", first)
     assert await street.serve(sandbox, app()) == "seven: true"
     path = await street.until_prepared()
+    with tarfile.open(path) as tar:
+        names = {name.split("/")[1] for name in tar.getnames() if "/" in name}
+    assert names == {".package-lock.json", "is-number"}
     path.write_bytes(b"no tar")
     assert await street.serve(street.project("second", second), app()) == "seven: true"
     assert "$ npm install" in second.texts("progress")
@@ -207,7 +225,7 @@ async def test_one_builder_at_a_time_is_at_work_in_a_service(tmp_path: Path) -> 
 
     builder = Builder(settings, make)
     with cache.lock_file.open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        fcntl.flock(other, fcntl.LOCK_SH)
         await _begin_and_end(builder)
         assert made == []
     await _begin_and_end(builder)
