@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from actors.errors import SandboxUnavailable
-from actors.sandbox.builder import BUILDER_ID, Builder
+from actors.sandbox.builder import BUILDER_ID, CPU_SHARE, Builder
 from actors.sandbox.cache import open_cache
 from actors.sandbox.choose import docker_sandbox, reap
 from actors.sandbox.container import container_names
@@ -153,9 +153,11 @@ async def test_a_builder_starts_afresh_and_what_cannot_be_unpacked_is_given_up(
     street: Street,
 ) -> None:
     first, second = SandboxLines(), SandboxLines()
-    builder = DockerRuntime(BUILDER_ID, street.settings, lambda line: None)
+    cpus = street.settings.sandbox_cpus * CPU_SHARE
+    settings = Settings.read(street.settings.environment(), sandbox_cpus=cpus)
+    builder = DockerRuntime(BUILDER_ID, settings, lambda line: None)
     await builder.obtain()  # one whose maker was killed
-    await builder.run_short(APP_DIR, "mkdir -p node_modules/planted")
+    await builder.run_short(APP_DIR, "mkdir -p node_modules/.planted")
     await builder.close()
     sandbox = street.project("first", first)
     assert await street.serve(sandbox, app()) == "seven: true"
