@@ -214,6 +214,13 @@ async def test_without_a_cache_every_project_installs_for_itself(
     assert cache.exists() != is_off
 
 
+async def test_a_project_with_settings_for_npm_installs_for_itself(street: Street) -> None:
+    sandbox = street.project("first", SandboxLines())
+    assert await street.serve(sandbox, app() | {".npmrc": "fund=false\n"}) == "seven: true"
+    assert list(street.settings.path("cache").rglob("*/*")) == []
+    assert await street.builders() == []
+
+
 async def test_one_builder_at_a_time_is_at_work_in_a_service(tmp_path: Path) -> None:
     settings = Settings.read({}, state_dir=str(tmp_path))
     cache = open_cache(settings)
