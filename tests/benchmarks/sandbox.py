@@ -14,8 +14,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from actors.generation.deployment import Deployment
 from actors.sandbox.base import Sandbox
@@ -58,13 +59,14 @@ async def measure(options: Options) -> list[Figure]:
         await similar.stop()  # else its install would be prepared beside what follows
         others = [_Home(f"other-{n}", settings) for n in range(options.sandboxes + 1)]
         alone = await others[0].bring_up(APP)
-        began = time.perf_counter()
-        await asyncio.gather(*(other.bring_up(APP) for other in others[1:]))
-        together = time.perf_counter() - began
+        together = await _together(others[1:])
         unpacking = [other.unpacking_seconds() for other in others]
-        for used in (first, similar, *others):
+        cacheless = replace(settings, cache_mib=0)
+        loners = [_Home(f"loner-{n}", cacheless) for n in range(options.sandboxes)]
+        apart = await _together(loners)
+        for used in (first, similar, *others, *loners):
             await used.remove()
-    at_once = f"{options.sandboxes} at once, prepared, until the last one answers"
+    at_once = f"{options.sandboxes} at once, until the last one answers"
     return [
         Figure("sandbox", "create, install and serve, cold", cold, "s"),
         Figure("sandbox", "create, install and serve, warm cache", warm, "s"),
@@ -76,8 +78,15 @@ async def measure(options: Options) -> list[Figure]:
         Figure("sandbox", "prepare an install in the background", prepared, "s"),
         Figure("sandbox", "write a changed file", changed * 1000, "ms"),
         Figure("sandbox", "wake: start and serve again", woken, "s"),
-        Figure("sandbox", at_once, together, "s"),
+        Figure("sandbox", f"{at_once}, prepared install", together, "s"),
+        Figure("sandbox", f"{at_once}, without a cache", apart, "s"),
     ]
+
+
+async def _together(homes: Sequence[_Home]) -> float:
+    began = time.perf_counter()
+    await asyncio.gather(*(home.bring_up(APP) for home in homes))
+    return time.perf_counter() - began
 
 
 async def _until_prepared(settings: Settings) -> float:
