@@ -12,9 +12,18 @@ from urllib.parse import urlsplit
 from actors.errors import InvalidSetting
 
 HTTPS_PORT = 443
+NPM_REGISTRY = "https://registry.npmjs.org"  # where npm asks unless it is told otherwise
 _CONNECT = re.compile(rb"CONNECT (\S{1,300}) HTTP/1\.[01]\r\n")
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]{{2,45}}")
+_REGISTRY_PATH = re.compile(r"[\w.~/-]*", re.ASCII)
+_NPM = "npm_config_"
+#: What npm may be told that does not change which registry it asks, or how.
+_INERT = {"proxy", "https_proxy", "cache", "loglevel", "progress", "color"} | {
+    "audit",
+    "fund",
+    "update_notifier",
+}
 _NAT64 = int(IPv6Address("64:ff9b::")) >> 32  # RFC 6052; the last 32 bits are an IPv4 address
 
 
@@ -26,6 +35,12 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return self.host if self.port == HTTPS_PORT else f"{self.host}:{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """The place as an address of HTTP has it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,25 @@ def with_configured(registries: Registries, environment: Mapping[str, str]) -> R
     """Allow the registry that an image's variables tell npm to use as well."""
     place = _place_in(environment, "NPM_CONFIG_REGISTRY", "https")
     return Registries(registries.places | ({place} if place else set()))
+
+
+def npm_registry(registries: Registries, environment: Mapping[str, str]) -> str | None:
+    """Return the address of the registry that npm asks in an image with these variables.
+
+    None where it may not be asked, or where the variables tell npm more than that: how to log in,
+    or which other registries there are, say.
+    """
+    told = {
+        name.lower().removeprefix(_NPM): value
+        for name, value in environment.items()
+        if name.lower().startswith(_NPM) and value
+    }
+    url = (told.pop("registry", "") or NPM_REGISTRY).rstrip("/")
+    scheme, _, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    place = _read_place(authority) if scheme.lower() == "https" else None
+    is_plain = told.keys() <= _INERT and _REGISTRY_PATH.fullmatch(path) is not None
+    return url if is_plain and place is not None and registries.allow(place) else None
 
 
 def upstream_proxy(environment: Mapping[str, str]) -> Place | None:

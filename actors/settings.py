@@ -139,6 +139,12 @@ class Settings:
         "registry.npmjs.org,registry.yarnpkg.com",
         "hosts that an install may reach, as host or host:port, comma separated",
     )
+    cache_mib: int = _setting(
+        "CODEGEN_CACHE_MIB",
+        4096,
+        "most that downloaded packages and prepared installs may take in MiB; 0 keeps none",
+        low=0,
+    )
     install_seconds: float = _setting(
         "CODEGEN_INSTALL_SECONDS", 300.0, "deadline of one dependency install", low=1
     )

@@ -162,12 +162,12 @@ class Deployment:
         installed = manifest_digest(files)
         if self._draft is not None:
             self._draft = replace(self._draft, installed=None)
-            await self._try(lambda draft: draft.install_dependencies())
+            await self._try(lambda draft: draft.install_dependencies(files))
             self._draft = replace(self._draft, installed=installed)
             return
         held = self._held = replace(self._known, installed=None)
         with self._losing():
-            await self._open().install_dependencies()
+            await self._open().install_dependencies(files)
             await self._note(replace(held, installed=installed))
         self._url = None
 

@@ -48,7 +48,7 @@ class Draft(Protocol):
 
     async def delete_files(self, paths: Sequence[str]) -> None: ...
 
-    async def install_dependencies(self) -> None: ...
+    async def install_dependencies(self, files: Mapping[str, str]) -> None: ...
 
     async def run_check(self, script: str) -> None: ...
 
@@ -103,8 +103,11 @@ class Sandbox(Protocol):
         """Delete these files; one that does not exist is no error."""
         ...
 
-    async def install_dependencies(self) -> None:
-        """Install what the manifest asks for; no manifest, nothing to do.
+    async def install_dependencies(self, files: Mapping[str, str]) -> None:
+        """Install what package.json asks for; without one there is nothing to do.
+
+        `files` are the project's, as they were written: what is shared with other projects is
+        decided by them and not by what the sandbox says that it holds.
 
         Raises InstallFailed with the last lines of the output.
         """

@@ -14,6 +14,7 @@ import aiohttp
 from actors.errors import SandboxUnavailable
 from actors.sandbox import engine
 from actors.sandbox.base import LogSink, Sandbox
+from actors.sandbox.builder import Builder
 from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, network_name, service_id
 from actors.sandbox.docker import DockerRuntime
 from actors.sandbox.doors import remove_foreign_door_directories
@@ -93,9 +94,13 @@ def docker_sandbox(
     connect: ClientFactory = engine.connect,
 ) -> Workspace:
     """Make a project's sandbox in a container."""
+
+    def make_runtime(other_id: str, its_settings: Settings) -> DockerRuntime:
+        return DockerRuntime(other_id, its_settings, lambda line: None, connect)
+
     log = OutputLog(on_log)
     runtime = DockerRuntime(project_id, settings, lambda line: log.add("progress", line), connect)
-    return Workspace(project_id, settings, runtime, log)
+    return Workspace(project_id, settings, runtime, log, Builder(settings, make_runtime))
 
 
 async def reap(

@@ -8,7 +8,9 @@ server start is dead inside the container within 50 ms (16 ms measured); `task.p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import platform
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import BinaryIO
 
 from aiodocker.containers import DockerContainer
 
@@ -16,7 +18,7 @@ from actors.errors import SandboxError, SandboxUnavailable
 from actors.sandbox import engine
 from actors.sandbox.container import image_environment, network_name
 from actors.sandbox.engine import ClientFactory, engine_errors
-from actors.sandbox.project_container import ProjectContainer, unpack
+from actors.sandbox.project_container import ProjectContainer, pack, unpack, unpack_file
 from actors.sandbox.runtime import Obtained, Seen
 from actors.sandbox.task import Task, end_all, run_short
 from actors.settings import Settings
@@ -76,6 +78,23 @@ class DockerRuntime:
     async def environment(self) -> Mapping[str, str]:
         """Return the container's variables, its image's among them."""
         return image_environment((await self._get())._container)
+
+    async def platform(self) -> str:
+        """Name the image, by what it is now, and the machine's processor."""
+        return f"docker {(await self._get())['Image']} {platform.machine()}"
+
+    async def pack(self, path: str) -> AsyncIterator[bytes]:
+        """Have the engine pack it; the container need not run."""
+        container = await self._get()
+        with engine_errors():
+            async for part in pack(container, path):
+                yield part
+
+    async def unpack_file(self, directory: str, archive: BinaryIO) -> None:
+        """Have the engine unpack it, as it is read; the container need not run."""
+        container = await self._get()
+        with engine_errors():
+            await unpack_file(container, directory, archive)
 
     async def unpack(self, archive: bytes) -> None:
         """Have the engine unpack it; the container need not run."""

@@ -47,6 +47,7 @@ KNOCK, OPEN = b"?", b"!"  # before the first byte of a connection to the app
 APP_DOOR = DoorKind(name="app.sock", waiting=16)  # the gateway's
 PROBE_DOOR = DoorKind(name="probe.sock", waiting=2)  # the project's actor's
 EGRESS_DOOR = "egress.sock"  # the actor's, while an install runs
+PACKAGES_DOOR = "packages.sock"  # likewise
 
 
 def door_directory(project_id: str, settings: Settings) -> Path:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from actors.errors import SandboxUnavailable
 from actors.registries import Place, Registries, parse_connect
 from actors.sandbox.doors import EGRESS_DOOR, listen_at
+from actors.sandbox.places import NoRegistryThere, addresses_of
 from actors.sandbox.relay import PROXY_PORT
 
 MAX_CONNECTIONS = 64  # at once; npm opens up to 15
@@ -127,8 +127,8 @@ class _Proxy:
             async with asyncio.timeout(CONNECT_SECONDS):
                 if self._upstream is not None:
                     far = await asyncio.open_connection(*self._upstream)
-                    far[1].write(f"CONNECT {_authority(place)} HTTP/1.1\r\n".encode())
-                    far[1].write(f"Host: {_authority(place)}\r\n\r\n".encode())
+                    far[1].write(f"CONNECT {place.authority} HTTP/1.1\r\n".encode())
+                    far[1].write(f"Host: {place.authority}\r\n\r\n".encode())
                 else:
                     far = await self._open(place)
                     writer.write(b"HTTP/1.1 200 Connection Established\r\n\r\n")
@@ -139,13 +139,11 @@ class _Proxy:
 
     async def _open(self, place: Place) -> Streams:
         """Connect to the first address of a place that answers; raises OSError or Refused."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-        addresses = [str(row[4][0]) for row in found]
-        allowed = [a for a in addresses if self._registries.allow_address(a, place.port)]
-        if not allowed:
-            self._tell(place, f"which is at {addresses[0]}, where no registry may be")
-            raise Refused("403 Forbidden")
+        try:
+            allowed = await addresses_of(place, self._registries)
+        except NoRegistryThere as error:
+            self._tell(place, f"which is at {error.address}, where no registry may be")
+            raise Refused("403 Forbidden") from error
         for address in allowed[:-1]:
             with contextlib.suppress(OSError):
                 return await asyncio.open_connection(address, place.port)
@@ -155,11 +153,6 @@ class _Proxy:
         if place not in self._told and len(self._told) < MAX_TOLD:
             self._told.add(place)
             self._on_refusal(f"The install wanted {place}, {reason}.")
-
-
-def _authority(place: Place) -> str:
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    return f"{host}:{place.port}"
 
 
 async def _join(near: Streams, far: Streams) -> None:

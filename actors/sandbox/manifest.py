@@ -18,6 +18,8 @@ from actors.sandbox.relay import PORT
 from actors.sandbox.static_server import STATIC_SERVER
 
 MAX_MANIFEST_BYTES = 262_144
+MODULES = "node_modules"
+NPM_SETTINGS = ".npmrc"
 
 #: lock file -> (tool, its install command); the first match wins, without one it is npm.
 _INSTALLERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -33,6 +35,11 @@ _SEEN = (*_INSTALLERS, "index.html", "server.js")
 SURVEY_SCRIPT = (
     f'for name in {" ".join(_SEEN)}; do [ -f "$name" ] && echo "file $name"; done\n'
     'for name in pnpm yarn bun; do command -v "$name" >/dev/null && echo "tool $name"; done\n'
+    f'{{ [ -e {MODULES} ] || [ -L {MODULES} ]; }} && echo "file {MODULES}"\n'
+    # npm's own settings: of the project, of the user, of the installation
+    "node=$(command -v node)\n"
+    f'for name in {NPM_SETTINGS} ~/{NPM_SETTINGS} "${{node%/bin/node}}/etc/npmrc"; do\n'
+    f'[ -e "$name" ] && echo "file {NPM_SETTINGS}"; done\n'
     "[ -f package.json ] || exit 0\n"
     "echo manifest\n"
     f"head -c {MAX_MANIFEST_BYTES} package.json\n"

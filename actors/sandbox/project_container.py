@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO
 
 import aiodocker
+import aiohttp
 from aiodocker.containers import DockerContainer
 
 from actors.errors import SandboxUnavailable
@@ -20,7 +22,7 @@ from actors.sandbox.container import (
     volume_name,
 )
 from actors.sandbox.doors import door_directory, make_door_directory, remove_door_directory
-from actors.sandbox.engine import CALL_SECONDS, ClientFactory, reason_of
+from actors.sandbox.engine import CALL_SECONDS, CONNECT_SECONDS, ClientFactory, reason_of
 from actors.sandbox.image import missing, pull_image
 from actors.sandbox.layout import VOLUME_DIR
 from actors.settings import Settings
@@ -28,6 +30,9 @@ from actors.settings import Settings
 STOP_SECONDS = 2  # between the polite and the hard signal
 CREATE_ATTEMPTS = 20  # a pull costs one, each look at a container that is being made another
 CREATE_PAUSE_SECONDS = 0.1
+PART_BYTES = 262_144
+STALLED_SECONDS = 30.0  # without a part of an archive
+_STREAMING = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=STALLED_SECONDS)
 
 
 class ProjectContainer:
@@ -181,6 +186,36 @@ class ProjectContainer:
 async def unpack(container: DockerContainer, archive: bytes) -> None:
     """Unpack a tar archive in the container's volume; the container need not run."""
     await container.put_archive(VOLUME_DIR, archive)  # type: ignore[no-untyped-call]  # aiodocker's
+
+
+async def pack(container: DockerContainer, path: str) -> AsyncIterator[bytes]:
+    """Pack a directory of the container's volume as a tar archive, which comes in parts.
+
+    aiodocker's own `get_archive` holds all of it in memory.
+    """
+    call = container.docker._query(
+        f"containers/{container.id}/archive", "GET", params={"path": path}, timeout=_STREAMING
+    )
+    async with call as response:
+        try:
+            async for part in response.content.iter_chunked(PART_BYTES):
+                yield part
+        finally:
+            response.close()
+
+
+async def unpack_file(container: DockerContainer, directory: str, archive: BinaryIO) -> None:
+    """Unpack a tar archive from a file, as it is read, below a directory of the volume."""
+    call = container.docker._query(
+        f"containers/{container.id}/archive",
+        "PUT",
+        params={"path": directory},
+        data=archive,
+        headers={"Content-Type": "application/x-tar"},
+        timeout=_STREAMING,
+    )
+    async with call as response:
+        response.close()
 
 
 async def delete_container(container: DockerContainer) -> None:

@@ -4,8 +4,8 @@ The container has no network. Its ways out are the Unix sockets in `DOOR_DIR`, a
 host that it can connect to and not write to (`doors.py`); all listening there is done by us. So the
 relay keeps connections waiting at the doors to the app, each idle until we knock: one byte. Then it
 connects to the app at its port, IPv4 first, answers with a byte and carries what follows; where
-nobody listens, it hangs up. The other way round, what connects to `PROXY_PORT` inside is joined to
-the door to the package registries, which is there while an install runs.
+nobody listens, it hangs up. The other way round, what connects to `PROXY_PORT` or `PACKAGES_PORT`
+inside is joined to the doors to the package registries, which are there while an install runs.
 
 A door that is not there or refuses (the gateway is being restarted) is tried again as soon as
 something in the directory changes, and at least every `MAX_PAUSE` milliseconds.
@@ -16,16 +16,19 @@ again: where the memory limit is hit, the kernel may choose it.
 
 from __future__ import annotations
 
-from actors.sandbox.doors import APP_DOOR, EGRESS_DOOR, PROBE_DOOR
+import json
+
+from actors.sandbox.doors import APP_DOOR, EGRESS_DOOR, PACKAGES_DOOR, PROBE_DOOR
 
 DOOR_DIR = "/run/codegen"
 PORT = 5173  # of the app
 PROXY_PORT = 3128  # of the proxy for installs
+PACKAGES_PORT = 3129  # of the registry for installs
 USER_ID = 65_534  # `nobody`; the app is another user
 
 _RELAY = r"""
 const fs = require('fs'), net = require('net');
-const [directory, port, proxyPort, egress, ...doors] = process.argv.slice(1);
+const [directory, port, ways, doors] = process.argv.slice(1).map((word) => JSON.parse(word));
 const MIN_PAUSE = 20, MAX_PAUSE = 500, OPEN = '!';
 const half = { allowHalfOpen: true };
 
@@ -83,22 +86,23 @@ function keepWaiting(path, size) {
   return again;
 }
 
-const agains = [];
-for (let i = 0; i < doors.length; i += 2)
-  agains.push(keepWaiting(directory + '/' + doors[i], Number(doors[i + 1])));
+const agains = doors.map(([name, waiting]) => keepWaiting(directory + '/' + name, waiting));
 try {
   fs.watch(directory, () => { for (const again of agains) again(); }).on('error', () => {});
 } catch (error) {}  // then the pauses alone
 
-const proxy = net.createServer(half, (client) => {
-  const door = net.connect({ path: directory + '/' + egress, ...half });
-  client.on('error', () => {});
-  door.on('error', () => {});
-  join(client, door);
-});
-proxy.on('error', () => setTimeout(listen, MAX_PAUSE));  // somebody has the port
-function listen() { proxy.listen(proxyPort, '127.0.0.1'); }
-listen();
+function leadOut(port, name) {
+  const way = net.createServer(half, (client) => {
+    const door = net.connect({ path: directory + '/' + name, ...half });
+    client.on('error', () => {});
+    door.on('error', () => {});
+    join(client, door);
+  });
+  const listen = () => way.listen(port, '127.0.0.1');
+  way.on('error', () => setTimeout(listen, MAX_PAUSE));  // somebody has the port
+  listen();
+}
+for (const [port, name] of ways) leadOut(port, name);
 """
 
 # Threads that it does not need count as processes, and an image's own options are for the app.
@@ -110,11 +114,15 @@ while :; do node --v8-pool-size=1 --max-semi-space-size=1 -e "$@"; sleep 1; done
 
 
 def relay_arguments(
-    directory: str = DOOR_DIR, port: int = PORT, proxy_port: int = PROXY_PORT
+    directory: str = DOOR_DIR,
+    port: int = PORT,
+    proxy_port: int = PROXY_PORT,
+    packages_port: int = PACKAGES_PORT,
 ) -> list[str]:
     """Return the arguments of `node -e` that make it the relay."""
-    doors = [word for door in (APP_DOOR, PROBE_DOOR) for word in (door.name, str(door.waiting))]
-    return [_RELAY, directory, str(port), str(proxy_port), EGRESS_DOOR, *doors]
+    ways = [[proxy_port, EGRESS_DOOR], [packages_port, PACKAGES_DOOR]]
+    doors = [[door.name, door.waiting] for door in (APP_DOOR, PROBE_DOOR)]
+    return [_RELAY, *map(json.dumps, (directory, port, ways, doors))]
 
 
 def relay_command() -> list[str]:

@@ -7,9 +7,9 @@ alone, SandboxUnavailable where the sandbox itself, and not what runs in it, has
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from actors.sandbox.base import Health
 
@@ -83,6 +83,24 @@ class Runtime(Protocol):
 
     async def environment(self) -> Mapping[str, str]:
         """Return the variables that every command has."""
+        ...
+
+    async def platform(self) -> str:
+        """Name all that decides what an install makes of the same recipe: who installs, for what.
+
+        What was packed by one sandbox may be unpacked by another one of the same platform.
+        """
+        ...
+
+    def pack(self, path: str) -> AsyncIterator[bytes]:
+        """Pack a directory as a tar archive, in parts; its entries begin with the path's last name.
+
+        An archive that does not end as one is not whole.
+        """
+        ...
+
+    async def unpack_file(self, directory: str, archive: BinaryIO) -> None:
+        """Unpack a file that `pack` has made below a directory that exists."""
         ...
 
     async def unpack(self, archive: bytes) -> None:

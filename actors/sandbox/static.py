@@ -44,7 +44,7 @@ class StaticSandbox:
         check_paths(paths)
         self._has_manifest = self._has_manifest and "package.json" not in paths
 
-    async def install_dependencies(self) -> None:
+    async def install_dependencies(self, files: Mapping[str, str]) -> None:
         """Install nothing; say so if one of the written files was a package.json."""
         if self._has_manifest:
             self._log("stderr", f"The dependencies in package.json are not installed. {self._note}")

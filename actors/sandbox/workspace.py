@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from actors.errors import ServerFailed
 from actors.sandbox.archive import home_archive
 from actors.sandbox.base import SandboxStatus, StartedSandbox
+from actors.sandbox.builder import Builder
+from actors.sandbox.command import KILLED
 from actors.sandbox.dev_server import DevServer, is_answering
 from actors.sandbox.doors import PROBE_DOOR, Door, app_url, door_directory
 from actors.sandbox.draft import Draft
-from actors.sandbox.folder import KILLED, QUIET, Folder
+from actors.sandbox.folder import Folder
+from actors.sandbox.installer import QUIET
 from actors.sandbox.layout import APP, DRAFT
 from actors.sandbox.manifest import command_label, dev_command, reloads_files
 from actors.sandbox.output import OutputLog
@@ -34,18 +37,23 @@ class Workspace:
     """A project's sandbox, used by one object at a time; its calls follow one another."""
 
     def __init__(
-        self, project_id: str, settings: Settings, runtime: Runtime, log: OutputLog
+        self,
+        project_id: str,
+        settings: Settings,
+        runtime: Runtime,
+        log: OutputLog,
+        builder: Builder,
     ) -> None:
         self.reloads_files = True
         self._settings = settings
         self._runtime = runtime
         self._log = log
         self._url = app_url(project_id)
-        doors = door_directory(project_id, settings)
-        self._door = Door(doors, PROBE_DOOR)
+        self._door = Door(door_directory(project_id, settings), PROBE_DOOR)
+        self._builder = builder
         self._dev_server: DevServer | None = None
-        self._app = Folder(APP, runtime, settings, doors, log)
-        self.draft = Draft(DRAFT, runtime, settings, doors, log)
+        self._app = Folder(project_id, APP, settings, runtime, log)
+        self.draft = Draft(project_id, DRAFT, settings, runtime, log)
 
     @property
     def kind(self) -> str:
@@ -72,8 +80,8 @@ class Workspace:
     async def delete_files(self, paths: Sequence[str]) -> None:
         await self._app.delete_files(paths)
 
-    async def install_dependencies(self) -> None:
-        await self._app.install_dependencies()
+    async def install_dependencies(self, files: Mapping[str, str]) -> None:
+        await self._app.install_dependencies(files)
 
     async def run_check(self, script: str) -> None:
         await self.end_dev_server()
@@ -98,7 +106,14 @@ class Workspace:
         except BaseException:
             await server.close()
             raise
+        self._prepare_install()
         return self._url
+
+    def _prepare_install(self) -> None:
+        """Have the last install prepared for other projects, now that nobody waits for this one."""
+        recipe = self.draft.take_recipe() or self._app.take_recipe()
+        if recipe is not None:
+            self._builder.begin(recipe)
 
     async def is_answering(self, seconds: float) -> bool:
         """Say whether the dev server answers within so many seconds, whatever it answers."""
@@ -129,16 +144,19 @@ class Workspace:
 
     async def stop(self) -> None:
         """Stop the sandbox; its files and dependencies stay."""
+        await self._builder.close()
         await self._runtime.stop()
         await self._forget_dev_server()
 
     async def remove(self) -> None:
         """Remove the sandbox and all it holds."""
+        await self._builder.close()
         await self._runtime.remove()
         await self._forget_dev_server()
 
     async def close(self) -> None:
         """Close the connections; the sandbox and its dev server go on, where the runtime can."""
+        await self._builder.close()
         await self._forget_dev_server()
         self._door.close()
         await self._runtime.close()
@@ -169,10 +187,6 @@ class Workspace:
             "The dev server ended before it answered; its last lines say why:",
             output=server.last_lines,
         )
-
-    def _memory_hint(self, code: int) -> str:
-        limit = self._settings.sandbox_memory_mib
-        return f" (killed; the memory limit is {limit} MiB)" if code == KILLED else ""
 
     def _log_progress(self, line: str) -> None:
         self._log.add("progress", line)

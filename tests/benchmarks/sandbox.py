@@ -1,8 +1,10 @@
 """sandbox: how long a person waits for an app in a container, with an engine of our own.
 
 A Vite app is brought up as a run does it, through the same `Deployment`, until its dev server has
-answered. The packages come from the registry, so *cold* depends on the network, too. *Wake* is what
-a visitor of a sleeping project waits for: another life of its actor, the same container.
+answered. With an empty cache (*cold*) the packages come from the registry, so that the network
+counts, too; with a *warm cache* they come from ours; a *prepared install* of the same manifest was
+made in the background, and is unpacked. *Wake* is what a visitor of a sleeping project waits for:
+another life of its actor, the same container.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from actors.generation.deployment import Deployment
 from actors.sandbox.base import Sandbox
@@ -36,29 +39,63 @@ APP = {
     "index.html": '<!doctype html><script type="module" src="/main.js"></script>',
     "main.js": "document.body.textContent = 'here'\n",
 }
+#: Asks for the same packages, in words for which no install is prepared.
+SIMILAR = APP | {"package.json": json.dumps(PACKAGE | {"devDependencies": {"vite": "^7.0"}})}
+UNPACKED = "Dependencies unpacked from a prepared install"
+PREPARED_SECONDS = 120.0
+POLL_SECONDS = 0.1
 
 
 async def measure(options: Options) -> list[Figure]:
     with _settings() as settings:
-        deployment = _deployment("first", settings)
-        cold = await _seconds(deployment, APP)
-        changed = await _seconds(deployment, APP | {"main.js": "// other\n"})
-        await deployment.stop()
-        later = _deployment("first", settings)
-        woken = await _seconds(later, APP | {"main.js": "// other\n"})
-        others = [_deployment(f"other-{n}", settings) for n in range(options.sandboxes)]
-        began = time.perf_counter()
-        await asyncio.gather(*(_seconds(other, APP) for other in others))
-        together = time.perf_counter() - began
-        for used in (later, *others):
+        first = _Home("first", settings)
+        cold = await first.bring_up(APP)
+        changed = await first.bring_up(APP | {"main.js": "// other\n"})
+        prepared = await _until_prepared(settings)
+        await first.stop()
+        woken = await first.bring_up(APP | {"main.js": "// other\n"})
+        similar = _Home("similar", settings)
+        warm = await similar.bring_up(SIMILAR)
+        await similar.stop()  # else its install would be prepared beside what follows
+        others = [_Home(f"other-{n}", settings) for n in range(options.sandboxes + 1)]
+        alone = await others[0].bring_up(APP)
+        together = await _together(others[1:])
+        unpacking = [other.unpacking_seconds() for other in others]
+        cacheless = replace(settings, cache_mib=0)
+        loners = [_Home(f"loner-{n}", cacheless) for n in range(options.sandboxes)]
+        apart = await _together(loners)
+        for used in (first, similar, *others, *loners):
             await used.remove()
     at_once = f"{options.sandboxes} at once, until the last one answers"
     return [
         Figure("sandbox", "create, install and serve, cold", cold, "s"),
+        Figure("sandbox", "create, install and serve, warm cache", warm, "s"),
+        Figure("sandbox", "create, unpack and serve, prepared install", alone, "s"),
+        Figure("sandbox", "install of these: cold", first.install_seconds, "s"),
+        Figure("sandbox", "install of these: warm cache", similar.install_seconds, "s"),
+        Figure("sandbox", "install of these: prepared", others[0].install_seconds, "s"),
+        Figure("sandbox", "the longest unpacking of all", max(unpacking), "s"),
+        Figure("sandbox", "prepare an install in the background", prepared, "s"),
         Figure("sandbox", "write a changed file", changed * 1000, "ms"),
         Figure("sandbox", "wake: start and serve again", woken, "s"),
-        Figure("sandbox", at_once, together, "s"),
+        Figure("sandbox", f"{at_once}, prepared install", together, "s"),
+        Figure("sandbox", f"{at_once}, without a cache", apart, "s"),
     ]
+
+
+async def _together(homes: Sequence[_Home]) -> float:
+    began = time.perf_counter()
+    await asyncio.gather(*(home.bring_up(APP) for home in homes))
+    return time.perf_counter() - began
+
+
+async def _until_prepared(settings: Settings) -> float:
+    """Wait until an install is prepared; return how long that took."""
+    began = time.perf_counter()
+    async with asyncio.timeout(PREPARED_SECONDS):
+        while not any(settings.path("cache", "templates").glob("*.tar")):  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
+    return time.perf_counter() - began
 
 
 @contextmanager
@@ -76,22 +113,49 @@ def _settings() -> Iterator[Settings]:
                 del os.environ[name]
 
 
-def _deployment(project_id: str, settings: Settings) -> Deployment:
-    def make() -> Sandbox:
-        return make_sandbox("docker", project_id, settings, lambda stream, line: None, "")
+class _Home:
+    """A project with its sandbox; each `stop` ends a life of its actor."""
 
-    return Deployment(make, "")
+    def __init__(self, project_id: str, settings: Settings) -> None:
+        self._project_id = project_id
+        self._settings = settings
+        self._lines: list[str] = []
+        self._deployment = self._deploy()
+        self.install_seconds = 0.0
 
+    def _deploy(self) -> Deployment:
+        def make() -> Sandbox:
+            return make_sandbox("docker", self._project_id, self._settings, self._note, "")
 
-async def _seconds(deployment: Deployment, files: dict[str, str]) -> float:
-    """Bring the sandbox up to these files and return how long that took."""
-    began = time.perf_counter()
-    await deployment.ready()
-    await deployment.write(files)
-    if deployment.needs_install(files):
-        await deployment.install(files)
-    if not deployment.is_serving:
-        await deployment.serve()
-    if not deployment.is_serving:
-        raise BenchmarkFailed("the app does not answer")
-    return time.perf_counter() - began
+        return Deployment(make, "")
+
+    def _note(self, _: str, line: str) -> None:
+        self._lines.append(line)
+
+    async def bring_up(self, files: dict[str, str]) -> float:
+        """Bring the sandbox up to these files and return how long that took."""
+        began = time.perf_counter()
+        await self._deployment.ready()
+        await self._deployment.write(files)
+        if self._deployment.needs_install(files):
+            install_began = time.perf_counter()
+            await self._deployment.install(files)
+            self.install_seconds = time.perf_counter() - install_began
+        if not self._deployment.is_serving:
+            await self._deployment.serve()
+        if not self._deployment.is_serving:
+            raise BenchmarkFailed("the app does not answer")
+        return time.perf_counter() - began
+
+    def unpacking_seconds(self) -> float:
+        """Return how long its install took, which must have been a prepared one."""
+        if not any(line.startswith(UNPACKED) for line in self._lines):
+            raise BenchmarkFailed("the install was not a prepared one")
+        return self.install_seconds
+
+    async def stop(self) -> None:
+        await self._deployment.stop()
+        self._deployment = self._deploy()
+
+    async def remove(self) -> None:
+        await self._deployment.remove()

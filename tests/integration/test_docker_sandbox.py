@@ -186,7 +186,7 @@ async def test_an_npm_package_is_installed_and_used(make: MakeSandbox) -> None:
     sandbox = make(lines)
     await sandbox.start()
     await sandbox.write_files(package(dependencies={"is-number": "7.0.0"}))
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     assert await inside("node -p 'require(\"is-number\")(7)'") == "true"
     assert ("progress", "$ npm install") in lines.lines
     assert any("added 1 package" in line for line in lines.texts("stdout"))
@@ -200,7 +200,7 @@ async def test_an_install_reaches_the_registries_alone_and_says_what_else_it_wan
     await sandbox.start()
     await sandbox.write_files(package(dependencies={"is-number": "7.0.0"}))
     with pytest.raises(InstallFailed):
-        await sandbox.install_dependencies()
+        await sandbox.install_dependencies({})
     told = "The install wanted registry.npmjs.org, which is not allowed"
     assert any(told in line for line in lines.texts("stderr"))
 
@@ -240,7 +240,7 @@ async def test_without_a_manifest_nothing_is_installed(make: MakeSandbox) -> Non
     lines = SandboxLines()
     sandbox = make(lines)
     await sandbox.start()
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     assert lines.lines == []
 
 
@@ -249,7 +249,7 @@ async def test_a_failed_install_carries_its_last_lines(make: MakeSandbox) -> Non
     await sandbox.start()
     await sandbox.write_files(package(scripts={"preinstall": "echo before; exit 3"}))
     with pytest.raises(InstallFailed, match="failed with exit code 3") as failure:
-        await sandbox.install_dependencies()
+        await sandbox.install_dependencies({})
     assert "npm error code 3" in failure.value.output
     assert 0 < len(failure.value.output) <= LAST_LINES
 
@@ -268,7 +268,7 @@ async def test_a_cancelled_install_is_dead_and_the_sandbox_goes_on(make: MakeSan
     sandbox = make(lines)
     await sandbox.start()
     await sandbox.write_files(package(scripts={"preinstall": "node c.js"}) | {"c.js": CLINGING})
-    install = asyncio.create_task(sandbox.install_dependencies())
+    install = asyncio.create_task(sandbox.install_dependencies({}))
     await lines.wait_for("clinging")
     install.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -276,7 +276,7 @@ async def test_a_cancelled_install_is_dead_and_the_sandbox_goes_on(make: MakeSan
     await until_gone("npm")
     await until_gone("4242")
     await sandbox.write_files(package())
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
 
 
 async def test_an_install_beyond_its_deadline_is_dead(make: MakeSandbox) -> None:
@@ -284,7 +284,7 @@ async def test_an_install_beyond_its_deadline_is_dead(make: MakeSandbox) -> None
     await sandbox.start()
     await sandbox.write_files(package(scripts={"preinstall": "node c.js"}) | {"c.js": CLINGING})
     with pytest.raises(InstallFailed, match="did not finish within 5 s") as failure:
-        await sandbox.install_dependencies()
+        await sandbox.install_dependencies({})
     assert "clinging" in failure.value.output
     await until_gone("npm")
     await until_gone("4242")
@@ -300,7 +300,7 @@ from actors.settings import Settings
 
 settings = Settings.read({}, state_dir=sys.argv[1], sandbox_image=sys.argv[2])
 sandbox = docker_sandbox("demo", settings, lambda stream, line: print(line, flush=True))
-asyncio.run(sandbox.install_dependencies())
+asyncio.run(sandbox.install_dependencies({}))
 """
 
 
@@ -334,7 +334,7 @@ async def test_hostile_output_is_bounded_and_clean(make: MakeSandbox) -> None:
     await sandbox.start()
     await sandbox.write_files(package(scripts={"preinstall": "node f.js"}) | {"f.js": flood})
     with pytest.raises(InstallFailed) as failure:
-        await sandbox.install_dependencies()
+        await sandbox.install_dependencies({})
     assert len(lines.lines) < 2 * BURST_LINES
     assert any("lines of output are not shown" in line for line in lines.texts("progress"))
     assert "line 5" in lines.texts("stdout")
@@ -401,7 +401,7 @@ async def test_a_vite_app_with_a_broken_import_does_not_build_though_it_is_serve
         package(scripts={"dev": "vite", "build": "vite build"}, devDependencies={"vite": "^7.0.0"})
         | {"index.html": page, "main.js": "import './missing.js'"}
     )
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     assert "/@vite/client" in await fetch(await sandbox.start_dev_server())
     with pytest.raises(BuildFailed, match=r"missing\.js"):
         await sandbox.run_check("build")
@@ -445,7 +445,7 @@ async def test_a_vite_app_is_served(make: MakeSandbox, fetch: Fetch) -> None:
         package(scripts={"dev": "vite"}, devDependencies={"vite": "^7.0.0"})
         | {"index.html": page, "main.js": "console.log('ready')"}
     )
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     url = await sandbox.start_dev_server()
     assert "/@vite/client" in await fetch(url)
     assert "ready" in await fetch(url + "main.js")
@@ -663,7 +663,7 @@ async def test_nothing_of_our_environment_and_no_privilege_is_inside(
     await sandbox.start()
     script = "env; id -u; grep -E 'CapEff|NoNewPrivs' /proc/self/status; ulimit -n"
     await sandbox.write_files(package(scripts={"preinstall": script}))
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     output = lines.texts("stdout")
     assert not any("sk-secret" in line or "DOCKER_HOST" in line for line in output)
     for expected in ("1000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "16384"):
@@ -680,7 +680,7 @@ async def test_an_engine_that_stops_in_mid_install_is_sandbox_unavailable(
     sandbox = make(lines)
     started = await sandbox.start()
     await sandbox.write_files(package(scripts={"preinstall": "node c.js"}) | {"c.js": CLINGING})
-    install = asyncio.create_task(sandbox.install_dependencies())
+    install = asyncio.create_task(sandbox.install_dependencies({}))
     await lines.wait_for("clinging")
     await asyncio.to_thread(docker_engine.stop)
     try:
@@ -688,7 +688,7 @@ async def test_an_engine_that_stops_in_mid_install_is_sandbox_unavailable(
             await install
         for call in (
             sandbox.start,
-            sandbox.install_dependencies,
+            lambda: sandbox.install_dependencies({}),
             lambda: sandbox.run_check("build"),
             sandbox.start_dev_server,
             sandbox.status,
@@ -746,7 +746,7 @@ async def test_a_container_that_was_removed_under_us_is_sandbox_unavailable(
     sandbox = make(lines)
     await sandbox.start()
     await sandbox.write_files(package(scripts={"preinstall": "node c.js"}) | {"c.js": CLINGING})
-    install = asyncio.create_task(sandbox.install_dependencies())
+    install = asyncio.create_task(sandbox.install_dependencies({}))
     await lines.wait_for("clinging")
     await make().remove()
     with pytest.raises(SandboxUnavailable):

@@ -73,7 +73,7 @@ async def sandbox(
     made = docker_sandbox("demo", settings, SandboxLines())
     await made.start()
     await made.write_files(FIRST)
-    await made.install_dependencies()
+    await made.install_dependencies({})
     await made.start_dev_server()
     yield made
     await made.remove()
@@ -107,7 +107,7 @@ async def prepared(sandbox: Workspace) -> None:
     """Have the next files installed and built in the draft."""
     await sandbox.draft.begin()
     await sandbox.draft.write_files(NEXT)
-    await sandbox.draft.install_dependencies()
+    await sandbox.draft.install_dependencies({})
     await sandbox.draft.run_check("build")
 
 
@@ -161,10 +161,10 @@ async def test_a_failed_install_can_be_mended_in_the_same_draft(sandbox: Workspa
     await sandbox.draft.begin()
     await sandbox.draft.write_files(NEXT | {"package.json": "{"})
     with pytest.raises(InstallFailed):
-        await sandbox.draft.install_dependencies()
+        await sandbox.draft.install_dependencies({})
     await inside("touch ../draft/node_modules/.kept")
     await sandbox.draft.write_files({"package.json": NEXT["package.json"]})
-    await sandbox.draft.install_dependencies()
+    await sandbox.draft.install_dependencies({})
     found = await inside("cd ../draft/node_modules; ls -A .kept .codegen-own; cat dep/v")
     assert found == ".codegen-own\n.kept\nv2"
     assert await inside("cat node_modules/dep/v") == "v1"
@@ -176,7 +176,7 @@ async def test_a_second_draft_shares_nothing_with_the_first(sandbox: Workspace) 
     await sandbox.draft.take_over(None, GONE, dependencies=True)
     await sandbox.draft.begin()
     await sandbox.draft.write_files(NEXT | {"package.json": manifest("v3")})
-    await sandbox.draft.install_dependencies()
+    await sandbox.draft.install_dependencies({})
     assert await inside("cat ../draft/node_modules/dep/v node_modules/dep/v") == "v3\nv2"
     assert await inside("ls ../draft") == "lib\nnew\nnode_modules\npackage-lock.json\n" + (
         "package.json\npage.txt\nserver.js"

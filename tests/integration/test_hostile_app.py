@@ -98,7 +98,7 @@ class Town:
         manifest = {"name": "a", "version": "1.0.0", "scripts": {"preinstall": "node try.js"}}
         await self.hostile.write_files({"package.json": json.dumps(manifest), "try.js": script})
         before = len(self.lines.texts("stdout"))
-        await self.hostile.install_dependencies()
+        await self.hostile.install_dependencies({})
         return self.lines.texts("stdout")[before:]
 
     async def serve(self, script: str = "") -> None:

@@ -47,11 +47,12 @@ class Relay:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port, self.proxy_port = free_port(), free_port()
+        self.port, self.proxy_port, self.packages_port = free_port(), free_port(), free_port()
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        arguments = relay_arguments(str(self.directory), self.port, self.proxy_port)
+        ports = self.port, self.proxy_port, self.packages_port
+        arguments = relay_arguments(str(self.directory), *ports)
         self._process = await asyncio.create_subprocess_exec("node", "-e", *arguments)
 
     async def kill(self) -> None:

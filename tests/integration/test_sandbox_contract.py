@@ -45,7 +45,7 @@ async def test_a_project_goes_from_start_to_removal(sandbox: Sandbox) -> None:
     assert sandbox.kind in ("docker", "static")
     started = await sandbox.start()
     await sandbox.write_files({"index.html": "<h1>hi</h1>", "src/a.js": "1"})
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     await sandbox.write_files({"package.json": '{"scripts": {"build": "node src/a.js"}}'})
     await sandbox.run_check("build")
     url = await sandbox.start_dev_server()
@@ -76,7 +76,7 @@ async def test_a_note_holds_until_something_else_begins(sandbox: Sandbox) -> Non
     for change in (
         sandbox.write_files({"b.txt": "1"}),
         sandbox.delete_files(["b.txt"]),
-        sandbox.install_dependencies(),
+        sandbox.install_dependencies({}),
     ):
         await sandbox.write_files({"a.txt": "1"}, note='{"what": "is \'here\'"}\n')
         assert await note() == kept
@@ -117,7 +117,7 @@ async def test_without_a_manifest_an_install_is_silent(
 ) -> None:
     await sandbox.start()
     await sandbox.write_files({"index.html": "<h1>hi</h1>"})
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     assert lines.lines == []
     assert await sandbox.logs(10) == []
 
@@ -125,7 +125,7 @@ async def test_without_a_manifest_an_install_is_silent(
 async def test_the_newest_lines_can_be_asked_for(sandbox: Sandbox, lines: SandboxLines) -> None:
     await sandbox.start()
     await sandbox.write_files({"package.json": '{"name": "a", "version": "1.0.0"}'})
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     assert lines.lines
     assert await sandbox.logs(500) == lines.lines
     assert await sandbox.logs(1) == lines.lines[-1:]

@@ -119,7 +119,7 @@ class MemoryDraft:
         for path in paths:
             self._sandbox.running().draft.pop(path, None)
 
-    async def install_dependencies(self) -> None:
+    async def install_dependencies(self, files: Mapping[str, str]) -> None:
         await self._sandbox.install(lambda container: container.draft)
 
     async def run_check(self, script: str) -> None:
@@ -199,7 +199,7 @@ class MemorySandbox:
             container.files.pop(path, None)
         self._engine.deletes.append(set(paths))
 
-    async def install_dependencies(self) -> None:
+    async def install_dependencies(self, files: Mapping[str, str]) -> None:
         """Install nothing, from a manifest that must at least be JSON."""
         self.running().note = ""
         await self.install(lambda container: container.files)

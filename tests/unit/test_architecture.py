@@ -99,6 +99,8 @@ PURE = {
     "actors.seats",
     "actors.spares",
     "actors.roster",
+    "actors.sandbox.packages",
+    "actors.sandbox.recipe",
     "actors.snapshot",
     "actors.state",
     "actors.usage_rows",

@@ -6,6 +6,7 @@ from actors.errors import InvalidSetting
 from actors.registries import (
     Place,
     Registries,
+    npm_registry,
     parse_connect,
     read_registries,
     upstream_proxy,
@@ -140,3 +141,38 @@ def test_the_proxy_that_an_image_names_is_found(
 def test_a_place_is_told_with_its_port_where_that_is_not_the_usual_one() -> None:
     assert str(Place("a.example", 443)) == "a.example"
     assert str(Place("a.example", 80)) == "a.example:80"
+
+
+NPM = "registry.npmjs.org,npm.example:8443"
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, "https://registry.npmjs.org"),
+        ({"PATH": "/bin", "NPM_CONFIG_LOGLEVEL": "warn"}, "https://registry.npmjs.org"),
+        (
+            {"NPM_CONFIG_REGISTRY": "https://npm.example:8443/a/npm/"},
+            "https://npm.example:8443/a/npm",
+        ),
+        ({"npm_config_registry": "HTTPS://registry.npmjs.org/"}, "HTTPS://registry.npmjs.org"),
+        ({"NPM_CONFIG_USERCONFIG": "", "NPM_CONFIG_REGISTRY": ""}, "https://registry.npmjs.org"),
+        ({"NPM_CONFIG_REGISTRY": "http://npm.example:8443"}, None),
+        ({"NPM_CONFIG_REGISTRY": "https://other.example"}, None),
+        ({"NPM_CONFIG_REGISTRY": "https://u:p@npm.example:8443"}, None),
+        ({"NPM_CONFIG_REGISTRY": "https://npm.example:8443/?a=b"}, None),
+        ({"NPM_CONFIG_REGISTRY": "npm.example:8443"}, None),
+        ({"NPM_CONFIG_USERCONFIG": "/etc/npmrc"}, None),
+        ({"npm_config_@scope:registry": "https://npm.example"}, None),
+        ({"NPM_CONFIG_//registry.npmjs.org/:_authToken": "secret"}, None),
+    ],
+)
+def test_the_registry_that_npm_asks_is_known_where_it_may_be_asked_in_its_place(
+    environment: dict[str, str], url: str | None
+) -> None:
+    assert npm_registry(registries(NPM), environment) == url
+
+
+def test_a_place_is_written_as_http_has_it() -> None:
+    assert Place("a.example", 443).authority == "a.example:443"
+    assert Place("fd00::1", 80).authority == "[fd00::1]:80"

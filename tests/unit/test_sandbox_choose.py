@@ -63,12 +63,12 @@ async def test_the_static_sandbox_says_that_dependencies_are_not_installed() -> 
     sandbox = make_sandbox("static", "p", Settings.read({}), lines, "http://h:1", "the reason")
     assert isinstance(sandbox, StaticSandbox)
     await sandbox.write_files({"package.json": "{}"})
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     assert lines.lines == [
         ("stderr", "The dependencies in package.json are not installed. the reason")
     ]
     await sandbox.delete_files(["package.json"])
-    await sandbox.install_dependencies()
+    await sandbox.install_dependencies({})
     assert len(lines.lines) == 1
     assert await sandbox.start_dev_server() == "http://p.h:1/"
     assert (await sandbox.status()).note == "the reason"
