@@ -1,8 +1,9 @@
 """What the sandbox has of the project: which files, which dependencies, and whether it serves.
 
-Lives as long as the project's actor and is used by one run, or one opening of the preview, at a
-time. A run begins with the sandbox being started in the background, so that this overlaps with the
-first plan. What the sandbox holds is noted in it (`inventory.py`) for the actor's next life.
+Lives as long as the project's actor and is used by whoever has its `turn`: one run, one opening of
+the preview, or one restart of its dev server at a time. A run begins with the sandbox being started
+in the background, so that this overlaps with the first plan. What the sandbox holds is noted in it
+(`inventory.py`) for the actor's next life.
 """
 
 from __future__ import annotations
@@ -32,10 +33,20 @@ LOOK_SECONDS = 2.0  # an engine answers within milliseconds
 class Deployment:
     """Brings the sandbox up to the project's files, doing only what has changed."""
 
-    def __init__(self, make_sandbox: Callable[[], Sandbox], preview_url: str) -> None:
-        """`preview_url` is the address to be told: the sandbox's own is the gateway's alone."""
+    def __init__(
+        self,
+        make_sandbox: Callable[[], Sandbox],
+        preview_url: str,
+        on_served: Callable[[Sandbox], None] = lambda _: None,
+    ) -> None:
+        """`preview_url` is the address to be told: the sandbox's own is the gateway's alone.
+
+        `on_served` is called with the sandbox whenever its dev server has been started.
+        """
+        self.turn = asyncio.Lock()  # of who writes, installs, checks or serves
         self._make_sandbox = make_sandbox
         self._preview_url = preview_url
+        self._on_served = on_served
         self._sandbox: Sandbox | None = None
         self._starting: asyncio.Task[StartedSandbox] | None = None
         self._held: Inventory | None = None  # None: nobody knows
@@ -175,9 +186,15 @@ class Deployment:
     async def serve(self) -> str:
         """Start (or restart) the dev server; returns the address under which it can be found."""
         self._url = None
+        sandbox = self._open()
         with self._losing():
-            self._url = await self._open().start_dev_server()
+            self._url = await sandbox.start_dev_server()
+        self._on_served(sandbox)
         return self.address
+
+    def lose_server(self) -> None:
+        """Take note that the dev server has ended or hangs."""
+        self._url = None
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:

@@ -121,7 +121,7 @@ class Pipeline:
         if self._work.run.is_steered:
             yield (ev.PhaseCut(phase_number=phase.number),)
             return
-        async with aclosing(self._synchronise()) as step:
+        async with self._work.deployment.turn, aclosing(self._synchronise()) as step:
             async for batch in step:
                 yield batch
         yield (ev.FilesWritten(count=len(phase.finished)),)
@@ -140,7 +140,7 @@ class Pipeline:
     async def _deploy(self, phase: Phase) -> Batches:
         """Have the app run; where that fails for a reason of its own, a phase is to repair it."""
         try:
-            async with aclosing(self._run_app(phase)) as step:
+            async with self._work.deployment.turn, aclosing(self._run_app(phase)) as step:
                 async for batch in step:
                     yield batch
         except (InstallFailed, BuildFailed, ServerFailed) as error:
@@ -167,8 +167,7 @@ class Pipeline:
             yield [*done, ev.StateChange(state=RunState.CHECKING_BUILD)]
             done = []
             await deployment.check(files)
-        if is_first:
-            await deployment.look()  # it may have ended since the last run
+        await deployment.look()  # it may have ended since
         if not deployment.is_serving:
             yield [*done, ev.StateChange(state=RunState.STARTING_SERVER)]
             done = [ev.ServerStarted(url=await deployment.serve())]

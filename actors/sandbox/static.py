@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from actors.addresses import preview_url
 from actors.sandbox.archive import check_paths
-from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
+from actors.sandbox.base import LogSink, SandboxStatus, ServerReport, StartedSandbox
 
 DEFAULT_NOTE = (
     "Apps are served as static files and no dependencies are installed "
@@ -54,6 +54,18 @@ class StaticSandbox:
     async def start_dev_server(self) -> str:
         """Return where the gateway serves the files."""
         return self._url
+
+    async def wait_until_ended(self) -> bool:
+        """Return at once: nothing was started that could end."""
+        return False
+
+    async def is_answering(self, seconds: float) -> bool:
+        """Return that the gateway answers."""
+        return True
+
+    def server_report(self) -> ServerReport:
+        """Return that there is nothing to tell."""
+        return ServerReport()
 
     async def status(self) -> SandboxStatus:
         """Return that the gateway serves, and what it cannot do."""

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from actors.errors import BuildFailed, InstallFailed, SandboxError, SandboxUnavailable, ServerFailed
 from actors.registries import read_registries, upstream_proxy, with_configured
 from actors.sandbox.archive import check_paths, files_archive, home_archive
-from actors.sandbox.base import SandboxStatus, StartedSandbox
-from actors.sandbox.dev_server import DevServer, is_answering
+from actors.sandbox.base import SandboxStatus, ServerReport, StartedSandbox
+from actors.sandbox.dev_server import SERVER_ERROR, DevServer, is_answering
 from actors.sandbox.doors import PROBE_DOOR, Door, app_url, door_directory
 from actors.sandbox.egress import PROXIED, egress
+from actors.sandbox.exhaustion import exhausted_limit
 from actors.sandbox.layout import APP_DIR, NOTE_FILE
 from actors.sandbox.manifest import (
     SURVEY_SCRIPT,
@@ -31,6 +32,8 @@ from actors.settings import Settings
 PATHS_PER_CALL = 400  # of at most 255 characters; a command line holds 2 MiB
 NO_NOTE = 1  # how `cat` says that there is no such file
 KILLED = 137  # 128 + SIGKILL
+ANSWER_SECONDS = 10.0  # for a dev server of which nothing but its answers can be known
+ASK_AGAIN_SECONDS = 2.0
 
 _QUIET = {
     "NO_COLOR": "1",
@@ -151,6 +154,34 @@ class Workspace:
             raise
         return self._url
 
+    async def wait_until_ended(self) -> bool:
+        """Wait for the end of the dev server; return whether it came by itself.
+
+        Where the engine can no longer tell, a server that answers goes on.
+        """
+        server = self._dev_server
+        if server is None:
+            return False
+        await server.wait_until_ended()
+        while server is self._dev_server and server.exit_code is None:
+            if not await is_answering(self._door, ANSWER_SECONDS):
+                break
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+        return server is self._dev_server
+
+    async def is_answering(self, seconds: float) -> bool:
+        """Ask the app over the door for probes."""
+        return await is_answering(self._door, seconds)
+
+    def server_report(self) -> ServerReport:
+        """Tell of the dev server as far as its output could be followed."""
+        server = self._dev_server
+        if server is None:
+            return ServerReport()
+        lines = server.last_lines
+        limit = exhausted_limit(server.exit_code, lines, self._settings)
+        return ServerReport(exit_code=server.exit_code, limit=limit, output=lines)
+
     async def status(self) -> SandboxStatus:
         """Ask the runtime and the dev server; nothing is started."""
         seen = await self._runtime.look()
@@ -228,9 +259,9 @@ class Workspace:
             ) from error
         if code != 0:
             await self._runtime.check_running(was_killed=code == KILLED)
+            limit = exhausted_limit(code, output.last_lines, self._settings)
             raise failure(
-                f"`{label}` failed with exit code {code}{self._memory_hint(code)}; "
-                "its last lines say why:",
+                _joined(f"`{label}` failed with exit code {code}.", limit, "Its last lines:"),
                 output=output.last_lines,
             )
 
@@ -251,26 +282,44 @@ class Workspace:
         seconds = self._settings.server_seconds
         try:
             async with asyncio.timeout(seconds):
-                if await server.wait_until_serving(self._door):
-                    return
+                status = await server.wait_until_serving(self._door)
         except TimeoutError as error:
             raise ServerFailed(
-                f"The dev server did not answer within {seconds:g} s; it must listen on the "
-                "address in HOST and the port in PORT. Its last lines:",
+                _joined(
+                    f"The dev server did not answer within {seconds:g} s; it must listen on the "
+                    "address in HOST and the port in PORT.",
+                    self.server_report().limit,
+                    "Its last lines:",
+                ),
                 output=server.last_lines,
             ) from error
+        if status is not None:
+            if status >= SERVER_ERROR:
+                raise ServerFailed(
+                    f"The app answers with status {status}; its last lines say why:",
+                    output=server.last_lines,
+                )
+            return
         await self._runtime.check_running(was_killed=server.exit_code == KILLED)
         raise ServerFailed(
-            "The dev server ended before it answered; its last lines say why:",
+            _joined(
+                f"The dev server ended before it answered{_with(server.exit_code)}.",
+                self.server_report().limit,
+                "Its last lines:",
+            ),
             output=server.last_lines,
         )
 
-    def _memory_hint(self, code: int) -> str:
-        limit = self._settings.sandbox_memory_mib
-        return f" (killed; the memory limit is {limit} MiB)" if code == KILLED else ""
-
     def _log_progress(self, line: str) -> None:
         self._log.add("progress", line)
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _with(exit_code: int | None) -> str:
+    return "" if exit_code is None else f", with exit code {exit_code}"
 
 
 async def _run(task: RunningTask, output: CommandOutput) -> int:

@@ -156,6 +156,7 @@ class World:
         for task in tasks:
             task.cancel()
             await asyncio.wait([task])
+        await agent._preview.stop()
         self.desk.left.set()
 
     async def has_left(self) -> None:
