@@ -84,6 +84,11 @@ class MemoryEngine:
         self.report = ServerReport(exit_code=exit_code, limit=limit, output=output)
         self._end_server(True)
 
+    def lose_server(self) -> None:
+        """Have the dev server end without a word on how."""
+        self.end_server()
+        self.report = ServerReport()
+
     def replace_server(self) -> None:
         """Have no dev server until the next one is started."""
         if self.container is not None:
