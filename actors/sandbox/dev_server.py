@@ -45,6 +45,10 @@ class DevServer:
     def last_lines(self) -> tuple[str, ...]:
         return self._output.last_lines
 
+    @property
+    def recent_lines(self) -> tuple[str, ...]:
+        return self._output.recent_lines
+
     async def wait_until_serving(self, door: Door) -> int | None:
         """Wait for what `first_answer` returns; None if the process ended before."""
         poll = asyncio.create_task(first_answer(door), name="dev server's first answer")

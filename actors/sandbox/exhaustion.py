@@ -1,4 +1,4 @@
-"""Which limit of its sandbox a command has hit, by its exit code and its last lines. Pure.
+"""Which limit of its sandbox a command has hit, by its exit code and its newest lines. Pure.
 
 Nobody says so: a process that grows beyond the memory limit is killed without a word, the others
 get an error number, which libraries put into words of their own. So this is a guess, the words

@@ -178,9 +178,8 @@ class Workspace:
         server = self._dev_server
         if server is None:
             return ServerReport()
-        lines = server.last_lines
-        limit = exhausted_limit(server.exit_code, lines, self._settings)
-        return ServerReport(exit_code=server.exit_code, limit=limit, output=lines)
+        limit = exhausted_limit(server.exit_code, server.recent_lines, self._settings)
+        return ServerReport(exit_code=server.exit_code, limit=limit, output=server.last_lines)
 
     async def status(self) -> SandboxStatus:
         """Ask the runtime and the dev server; nothing is started."""
@@ -259,7 +258,7 @@ class Workspace:
             ) from error
         if code != 0:
             await self._runtime.check_running(was_killed=code == KILLED)
-            limit = exhausted_limit(code, output.last_lines, self._settings)
+            limit = exhausted_limit(code, output.recent_lines, self._settings)
             raise failure(
                 _joined(f"`{label}` failed with exit code {code}.", limit, "Its last lines:"),
                 output=output.last_lines,

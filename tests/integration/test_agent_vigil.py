@@ -146,6 +146,8 @@ async def test_a_run_that_is_granted_ends_a_restart_and_starts_the_app_itself(
     world.model.add_phase("More", MORE, last=True)
     await world.generate("second")
     await world.sink.expect("phase_designing", 2)
+    assert world.desk.agent is not None
+    assert not world.desk.agent._deployment.turn.locked()
     hold.release()
     await world.sink.expect("generation_complete", 2)
     assert engine.servers_started == 2
