@@ -171,17 +171,22 @@ class Deployment:
     async def look(self) -> None:
         """Ask the sandbox whether what it had still runs; what does not is forgotten.
 
-        A sandbox that does not say so in `LOOK_SECONDS` is taken to be as it was.
+        A sandbox that does not say so in `LOOK_SECONDS` is taken to be as it was. Where nobody can
+        say, the app may go on without its engine.
         """
         if self._url is None:
             return
-        with contextlib.suppress(SandboxError, TimeoutError), self._losing():
+        try:
             async with asyncio.timeout(LOOK_SECONDS):
                 health = (await self._open().status()).health
-            if health in ("absent", "stopped"):
-                self._forget()
-            elif health != "serving":
-                self._url = None
+        except TimeoutError:
+            return
+        except SandboxError:
+            health = "serving" if await self._open().is_answering(LOOK_SECONDS) else "absent"
+        if health in ("absent", "stopped"):
+            self._forget()
+        elif health != "serving":
+            self._url = None
 
     async def serve(self) -> str:
         """Start (or restart) the dev server; returns the address under which it can be found."""
