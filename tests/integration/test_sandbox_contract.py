@@ -141,10 +141,10 @@ async def test_a_served_app_answers_and_a_server_that_we_replace_has_not_ended_b
     assert not await sandbox.wait_until_ended()  # there is none
     await sandbox.write_files({"index.html": "<h1>hi</h1>"})
     await sandbox.start_dev_server()
+    end = asyncio.create_task(sandbox.wait_until_ended())
     assert await sandbox.is_answering(WAIT_SECONDS)
     report = sandbox.server_report()
     assert (report.exit_code, report.limit) == (None, "")
-    end = asyncio.create_task(sandbox.wait_until_ended())
     await sandbox.start_dev_server()
     assert not await asyncio.wait_for(end, WAIT_SECONDS)
 
