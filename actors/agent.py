@@ -55,6 +55,7 @@ class ProjectAgent:
         self._deployment = Deployment(
             lambda: tools.make_sandbox(self._note_sandbox_log),
             preview_url(settings.preview_base, project_id),
+            lambda sandbox: self._preview.watch(sandbox),
         )
         self._journal: Journal | None = None
         self._feed: Feed | None = None
@@ -115,6 +116,7 @@ class ProjectAgent:
             deployment=self._deployment,
             load_files=self._load_files,
             on_end=self._settle,
+            rest=self._store.rest,
         )
         self._commands = Commands(
             settings=self._settings,
@@ -249,6 +251,7 @@ class ProjectAgent:
             case m.PassivateProject():
                 if not self._is_idle:
                     raise ProjectBusy("The project has work to do.")
+                await self._preview.stop()
                 await self._stop_sandbox()  # takes its time
                 await self._store.ping()
                 await self._leave(ev.Hibernated())
@@ -257,11 +260,11 @@ class ProjectAgent:
             case m.RunDelayed():
                 self._note_sandbox_log("progress", message.message)
             case m.RunGranted():
-                await self._preview.stop()
+                await self._preview.give_way()
                 self._start_run()
             case m.SaveAndStop():
-                await self._preview.stop()
                 await self._stop_run(AbortReason.SHUTDOWN)
+                await self._preview.stop()
                 await self._stop_sandbox()
                 await self._leave()
             case _:
@@ -342,8 +345,8 @@ class ProjectAgent:
     # --- leaving ---------------------------------------------------------------------------------
 
     async def _remove(self, request: m.RemoveProject) -> None:
-        await self._preview.stop()
         await self._stop_run(AbortReason.REMOVED)
+        await self._preview.stop()
         await self._deployment.remove()
         if request.delete:
             await self._store.remove(self._project_id, self._epoch)
@@ -392,4 +395,5 @@ class ProjectAgent:
         if not self._has_left:
             log.error("%s has another owner; epoch %d ends", self._project_id, self._epoch)
             self._has_left = True
+            self._preview.cancel()
             self._office.tell_supervisor(m.ProjectGone(project_id=self._project_id))

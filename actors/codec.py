@@ -13,17 +13,24 @@ from typing import Any
 
 import orjson
 
-from actors.events import (
-    EVENT_TYPES,
-    Event,
-    GenerationComplete,
-    InstallRequested,
-    PhaseDesigned,
-    PhasePlan,
-    PlannedFile,
-    RunState,
-    StateChange,
-)
+from actors import events as ev
+from actors.events import Event, PhasePlan, PlannedFile, RunState
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    cls.type: cls
+    for cls in (
+        *(ev.StateChange, ev.PhaseDesigning, ev.PhaseDesigned),
+        *(ev.PhaseCompleted, ev.PhaseFailed, ev.PhaseCut, ev.ProblemReported),
+        *(ev.FileStart, ev.FileChunk, ev.FileEnd, ev.FileRestored, ev.FileDeleted),
+        *(ev.InstallRequested, ev.FilesWritten, ev.DepsInstalled),
+        *(ev.ServerStarted, ev.ServerStopped, ev.SandboxStarted, ev.SandboxLog),
+        *(ev.CommandQueued, ev.CommandDropped, ev.CommandAnswered),
+        *(ev.RunStarted, ev.RunSteered, ev.RunPaused, ev.RunResumed),
+        *(ev.GenerationComplete, ev.GenerationCancelled, ev.ErrorRaised),
+        *(ev.ModelWarning, ev.ModelRetry, ev.ModelCall, ev.Usage),
+        ev.Hibernated,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +90,10 @@ def plan_from_data(data: Mapping[str, Any]) -> PhasePlan:
 
 
 _CONVERT: dict[tuple[type[Event], str], Callable[[Any], Any]] = {
-    (StateChange, "state"): RunState,
-    (PhaseDesigned, "phase"): plan_from_data,
-    (GenerationComplete, "files"): tuple,
-    (InstallRequested, "arguments"): tuple,
+    (ev.StateChange, "state"): RunState,
+    (ev.PhaseDesigned, "phase"): plan_from_data,
+    (ev.GenerationComplete, "files"): tuple,
+    (ev.InstallRequested, "arguments"): tuple,
 }
 
 

@@ -157,6 +157,18 @@ class ServerStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStopped(Event):
+    """The app answered and does no more; `reason` is exited or hung.
+
+    `message` says how that came, what happens next, and, on further lines, what it said last.
+    """
+
+    type = "server_stopped"
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseCompleted(Event):
     """All steps of a phase are done and saved."""
 
@@ -383,18 +395,3 @@ class Hibernated(Event):
     """The actor left memory; the next command revives it."""
 
     type = "hibernated"
-
-
-EVENT_TYPES: dict[str, type[Event]] = {
-    cls.type: cls
-    for cls in (
-        *(StateChange, PhaseDesigning, PhaseDesigned, PhaseCompleted, PhaseFailed, PhaseCut),
-        *(FileStart, FileChunk, FileEnd, FileRestored, FileDeleted, FilesWritten),
-        *(DepsInstalled, ServerStarted, SandboxStarted, SandboxLog, ProblemReported),
-        *(CommandQueued, CommandDropped, CommandAnswered),
-        *(RunStarted, RunSteered, RunPaused, RunResumed),
-        *(GenerationComplete, GenerationCancelled, ErrorRaised),
-        *(InstallRequested, ModelWarning, ModelRetry, ModelCall, Usage),
-        Hibernated,
-    )
-}

@@ -1,7 +1,8 @@
-"""The preview: an idle project's app is started when somebody asks for it.
+"""The preview: an idle project's app is started when somebody asks for it, and kept alive.
 
 A project that comes back from hibernation has a stopped sandbox, or none any more. Its files are
-in the store, so that nothing but the time of a start is lost.
+in the store, so that nothing but the time of a start is lost. An app that has been started, here or
+by a run, is watched over until the sandbox is stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from actors.errors import (
 )
 from actors.generation.deployment import Deployment
 from actors.journal import Journal
+from actors.sandbox.base import Sandbox
+from actors.vigil import Vigil
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ class Preview:
     """Starts the app as a task, one at a time; never beside a run, which has the sandbox then.
 
     `on_end` is awaited when that task has come to its end by itself, also by an error; not after
-    `stop`, whose caller goes on.
+    `stop`, whose caller goes on. `rest` lets go of the database, after what nobody asked for.
     """
 
     def __init__(
@@ -41,11 +44,14 @@ class Preview:
         deployment: Deployment,
         load_files: LoadFiles,
         on_end: Callable[[], Awaitable[None]],
+        rest: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._deployment = deployment
         self._load_files = load_files
         self._on_end = on_end
+        self._rest = rest
+        self._vigil = Vigil(deployment, tell=self._tell, start_app=self._start_again)
         self._task: asyncio.Task[None] | None = None
         self._problem: ServiceError | None = None
         self._stage = ""
@@ -75,7 +81,25 @@ class Preview:
             self._stage = "reading the files"
             self._task = asyncio.create_task(self._work(), name=f"preview-{project_id}")
 
+    def watch(self, sandbox: Sandbox) -> None:
+        """Keep the app alive whose dev server this sandbox has started."""
+        self._vigil.watch(sandbox)
+
+    def cancel(self) -> None:
+        """Keep the app alive no longer: it is somebody else's."""
+        self._vigil.cancel()
+
+    async def give_way(self) -> None:
+        """Leave the sandbox to a run: start nothing beside it but a server that stops meanwhile."""
+        await self._stop_opening()
+        await self._vigil.give_way()
+
     async def stop(self) -> None:
+        """Start nothing more: the sandbox is to be stopped."""
+        await self._stop_opening()
+        await self._vigil.stop()
+
+    async def _stop_opening(self) -> None:
         """Cancel the task and wait for its end; a failure that nobody was told is forgotten."""
         task, self._task = self._task, None
         self._problem = None
@@ -88,7 +112,9 @@ class Preview:
         """Start the app; only cancelling leaves what follows to whoever cancelled."""
         project_id = self._journal.state.project_id
         try:
-            await self._start_app()
+            async with self._deployment.turn:
+                if not self._deployment.is_serving:  # by the vigil, a moment ago
+                    await self._start_app()
         except Fenced:
             return  # the agent is leaving
         except ServiceError as error:
@@ -99,6 +125,18 @@ class Preview:
             self._problem = InternalError()
         self._task = None
         await self._on_end()
+
+    async def _tell(self, stopped: ev.ServerStopped) -> None:
+        await self._journal.record(stopped)
+        self._rest()
+
+    async def _start_again(self) -> None:
+        """Start the app for the vigil; in a run, whose phase is half written, as it was."""
+        if self._journal.state.run is None:
+            await self._start_app()
+        else:
+            await self._serve()
+        self._rest()
 
     async def _start_app(self) -> None:
         """Bring the sandbox up to the stored files, as a run does behind a phase's last file."""
@@ -134,3 +172,7 @@ class Preview:
         except (InstallFailed, ServerFailed):
             if not await deployment.fall_back(files):
                 raise
+
+    async def _serve(self) -> None:
+        await self._deployment.start_server()
+        await self._journal.record(ev.ServerStarted(url=self._deployment.address))

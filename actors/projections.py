@@ -64,6 +64,7 @@ _KEEPS_STATE = (
     ev.SandboxLog,
     ev.ModelWarning,
     ev.ModelRetry,
+    ev.ServerStopped,
     ev.Hibernated,
 )
 _CHANGES_FILES = (ev.FileEnd, ev.FileDeleted)

@@ -68,7 +68,7 @@ async def status(request: web.Request) -> web.Response:
             "version": version("codegen-agents"),
             "uptimeSeconds": round(time.monotonic() - context.started_at, 1),
             "model": {"name": settings.model_label, "isDemo": settings.is_demo},
-            "sandbox": {"kind": context.sandbox.kind, "note": context.sandbox.note},
+            "sandbox": _sandbox(context),
             "database": {
                 "kind": "embedded" if context.is_database_embedded else "external",
                 "ok": database is not None,
@@ -105,6 +105,25 @@ async def usage(request: web.Request) -> web.Response:
     days = number_in(request, "days", DEFAULT_USAGE_DAYS, low=1, high=MAX_USAGE_DAYS)
     found = await request.app[CONTEXT].reader.usage(days)
     return json_response({"days": [{"day": day, **totals_record(t)} for day, t in found.items()]})
+
+
+def _sandbox(context: Context) -> dict[str, Any]:
+    """Tell which sandboxes there are, of what, and what a user should know of them."""
+    settings = context.settings
+    chosen: dict[str, Any] = {"kind": context.sandbox.kind, "note": context.sandbox.note}
+    if context.sandbox.kind == "static":
+        return chosen
+    return {
+        **chosen,
+        "image": settings.sandbox_image,
+        "runtime": settings.sandbox_runtime or None,
+        "limits": {
+            "memoryMib": settings.sandbox_memory_mib,
+            "cpus": settings.sandbox_cpus,
+            "pids": settings.sandbox_pids,
+            "fileMib": settings.sandbox_file_mib,
+        },
+    }
 
 
 async def _actors_status(context: Context) -> Status | None:

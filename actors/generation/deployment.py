@@ -4,9 +4,10 @@ Once the app has answered with some files, these stay up until others have prove
 are written to the sandbox's draft, installed and checked there, and taken over by `serve`. Where
 any of that fails the app goes on as it was, and is *behind*.
 
-Lives as long as the project's actor and is used by one run, or one opening of the preview, at a
-time. A run begins with the sandbox being started in the background, so that this overlaps with the
-first plan. What the sandbox holds is noted in it (`inventory.py`) for the actor's next life.
+Lives as long as the project's actor and is used by whoever has its `turn`: one run, one opening of
+the preview, or one restart of its dev server at a time. A run begins with the sandbox being started
+in the background, so that this overlaps with the first plan. What the sandbox holds is noted in it
+(`inventory.py`) for the actor's next life.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from actors.generation.inventory import (
     manifest_digest,
 )
 from actors.generation.package_json import check_script
+from actors.generation.sandbox_handle import SandboxHandle
 from actors.paths import clashing_path
 from actors.sandbox.base import Draft, Sandbox, StartedSandbox
 
@@ -37,12 +39,20 @@ RELOAD_SECONDS = 10.0  # until a dev server that shows changes by itself answers
 class Deployment:
     """Brings the sandbox up to the project's files, doing only what has changed."""
 
-    def __init__(self, make_sandbox: Callable[[], Sandbox], preview_url: str) -> None:
-        """`preview_url` is the address to be told: the sandbox's own is the gateway's alone."""
-        self._make_sandbox = make_sandbox
+    def __init__(
+        self,
+        make_sandbox: Callable[[], Sandbox],
+        preview_url: str,
+        on_served: Callable[[Sandbox], None] = lambda _: None,
+    ) -> None:
+        """`preview_url` is the address to be told: the sandbox's own is the gateway's alone.
+
+        `on_served` is called with the sandbox whenever its dev server has been started.
+        """
+        self.turn = asyncio.Lock()  # of who writes, installs, checks or serves
+        self._handle = SandboxHandle(make_sandbox, self._read_note)
         self._preview_url = preview_url
-        self._sandbox: Sandbox | None = None
-        self._starting: asyncio.Task[StartedSandbox] | None = None
+        self._on_served = on_served
         self._held: Inventory | None = None  # by the app's folder; None: nobody knows
         self._draft: Inventory | None = None  # by the draft; None: there is none
         self._is_behind = False
@@ -50,35 +60,24 @@ class Deployment:
 
     @property
     def kind(self) -> str:
-        return self._open().kind
+        return self._handle.sandbox.kind
 
     @property
     def runs_commands(self) -> bool:
         """Whether the sandbox installs and builds; the static one only serves."""
         return self.kind != "static"
 
-    def _open(self) -> Sandbox:
-        if self._sandbox is None:
-            self._sandbox = self._make_sandbox()
-        return self._sandbox
-
     def begin(self) -> None:
         """Start the sandbox in the background, unless that is under way or done."""
-        if self._starting is not None and self._starting.done() and not _succeeded(self._starting):
-            self._forget()
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start(), name="sandbox-start")
-
-    async def _start(self) -> StartedSandbox:
-        started = await self._open().start()
-        self._held = Inventory.parse(started.note)
-        return started
+        self._handle.begin()
 
     async def ready(self) -> StartedSandbox:
         """Wait until the sandbox runs; a failed start is tried afresh the next time."""
-        self.begin()
-        assert self._starting is not None
-        return await asyncio.shield(self._starting)  # a cancelled run does not undo it
+        return await self._handle.ready()
+
+    def _read_note(self, started: StartedSandbox) -> None:
+        self._forget_contents()
+        self._held = Inventory.parse(started.note)
 
     async def write(self, files: Mapping[str, str], deleted: Collection[str] = ()) -> None:
         """Write what the sandbox does not have yet, and delete what the project has no more.
@@ -95,7 +94,7 @@ class Deployment:
 
     async def _write_changed(self, files: Mapping[str, str], deleted: Collection[str]) -> None:
         held, digests = self._held, file_digests(files)
-        if held is None or not held.is_good or self._open().draft is None:
+        if held is None or not held.is_good or self._handle.sandbox.draft is None:
             await self._write_app(files, digests, deleted)
         elif held.files != digests:
             await self._write_draft(files, digests)
@@ -117,16 +116,16 @@ class Deployment:
         held = replace(held, files=digests)
         with self._losing():
             if gone:
-                await self._open().delete_files(gone)
+                await self._handle.sandbox.delete_files(gone)
             if gone or changed:
                 held = replace(held, is_good=False, failed=None)
-                await self._open().write_files(changed, note=held.dump())
-                if not self._open().reloads_files:
+                await self._handle.sandbox.write_files(changed, note=held.dump())
+                if not self._handle.sandbox.reloads_files:
                     self._url = None  # it is started again
         self._held = held
 
     async def _write_draft(self, files: Mapping[str, str], digests: Mapping[str, str]) -> None:
-        folder, (draft, self._draft) = self._open().draft, (self._draft, None)
+        folder, (draft, self._draft) = self._handle.sandbox.draft, (self._draft, None)
         assert folder is not None
         with self._losing():
             if draft is None:
@@ -141,7 +140,7 @@ class Deployment:
     async def _note(self, held: Inventory) -> None:
         """Know this of the app's folder, and have the sandbox know it."""
         self._held = None
-        await self._open().write_files({}, note=held.dump())
+        await self._handle.sandbox.write_files({}, note=held.dump())
         self._held = held
 
     @property
@@ -167,7 +166,7 @@ class Deployment:
             return
         held = self._held = replace(self._known, installed=None)
         with self._losing():
-            await self._open().install_dependencies(files)
+            await self._handle.sandbox.install_dependencies(files)
             await self._note(replace(held, installed=installed))
         self._url = None
 
@@ -190,12 +189,12 @@ class Deployment:
             return
         self._url = None
         with self._losing():
-            await self._open().run_check(script)
+            await self._handle.sandbox.run_check(script)
             await self._note(replace(self._known, checked=checked))
 
     async def _try(self, step: Callable[[Draft], Awaitable[None]]) -> None:
         """Do something in the draft beside the app, or, where they take too much memory, alone."""
-        draft = self._open().draft
+        draft = self._handle.sandbox.draft
         assert draft is not None
         with self._losing():
             try:
@@ -204,7 +203,7 @@ class Deployment:
                 if not error.was_killed or self._url is None:
                     raise
                 self._url = None
-                await self._open().end_dev_server()
+                await self._handle.sandbox.end_dev_server()
                 await step(draft)
 
     @property
@@ -224,17 +223,24 @@ class Deployment:
     async def look(self) -> None:
         """Ask the sandbox whether what it had still runs; what does not is forgotten.
 
-        A sandbox that does not say so in `LOOK_SECONDS` is taken to be as it was.
+        A sandbox that does not say so in `LOOK_SECONDS` is taken to be as it was. Where nobody can
+        say, the app may go on without its engine.
         """
         if self._url is None:
             return
-        with contextlib.suppress(SandboxError, TimeoutError), self._losing():
+        try:
             async with asyncio.timeout(LOOK_SECONDS):
-                health = (await self._open().status()).health
-            if health in ("absent", "stopped"):
-                self._forget()
-            elif health != "serving":
-                self._url = None
+                health = (await self._handle.sandbox.status()).health
+        except TimeoutError:
+            return
+        except SandboxError:
+            health = (
+                "serving" if await self._handle.sandbox.is_answering(LOOK_SECONDS) else "absent"
+            )
+        if health in ("absent", "stopped"):
+            self._forget()
+        elif health != "serving":
+            self._url = None
 
     @property
     def is_behind(self) -> bool:
@@ -247,7 +253,7 @@ class Deployment:
         draft = self._draft
         if self._url is None or draft is None:
             return self._url is None
-        return draft.installed != self._known.installed or not self._open().reloads_files
+        return draft.installed != self._known.installed or not self._handle.sandbox.reloads_files
 
     async def serve(self) -> str:
         """Have the app answer with the files that were written; returns where it can be found.
@@ -257,17 +263,17 @@ class Deployment:
         if self._draft is not None:
             await self._take_over(self._draft)
         elif self._url is None or not await self._has_proved_itself():
-            await self._start_server()
+            await self.start_server()
         if not self._known.is_good:
             await self._note(replace(self._known, is_good=True))
         self._is_behind = False
         return self.address
 
     async def _has_proved_itself(self) -> bool:
-        return self._known.is_good or await self._open().is_answering(RELOAD_SECONDS)
+        return self._known.is_good or await self._handle.sandbox.is_well(RELOAD_SECONDS)
 
     async def _take_over(self, draft: Inventory) -> None:
-        former, folder, has_to_start = self._known, self._open().draft, self.needs_start
+        former, folder, has_to_start = self._known, self._handle.sandbox.draft, self.needs_start
         assert folder is not None
         self._held = self._draft = None  # until all is done
         changed = [path for path in draft.files if draft.files[path] != former.files.get(path)]
@@ -275,7 +281,7 @@ class Deployment:
         with self._losing():
             if has_to_start:
                 self._url = None
-                await self._open().end_dev_server()
+                await self._handle.sandbox.end_dev_server()
             await folder.take_over(
                 None if has_to_start else changed,
                 gone,
@@ -283,9 +289,12 @@ class Deployment:
             )
             try:
                 if has_to_start:
-                    await self._start_server()
-                elif not await self._open().is_answering(RELOAD_SECONDS):
-                    raise ServerFailed("The dev server does not answer any more.")
+                    await self.start_server()
+                elif not await self._handle.sandbox.is_well(RELOAD_SECONDS):
+                    raise ServerFailed(
+                        "With its new files the app does not answer well. Its last lines:",
+                        output=self._handle.sandbox.server_report().output,
+                    )
             except ServerFailed:
                 self._url = None
                 await folder.undo()
@@ -293,10 +302,13 @@ class Deployment:
                 raise
             await self._note(replace(draft, is_good=True))
 
-    async def _start_server(self) -> None:
+    async def start_server(self) -> None:
+        """Start the dev server with what the app's folder holds, ending the one before."""
         self._url = None
+        sandbox = self._handle.sandbox
         with self._losing():
-            self._url = await self._open().start_dev_server()
+            self._url = await sandbox.start_dev_server()
+        self._on_served(sandbox)
 
     def have_failed(self, files: Mapping[str, str]) -> bool:
         """Say whether these very files have been tried, in this or an earlier life."""
@@ -315,11 +327,15 @@ class Deployment:
             if held.failed != content_digest(files):
                 await self._note(replace(held, failed=content_digest(files)))
             if self._url is None:
-                await self._start_server()
+                await self.start_server()
         except SandboxError as error:
             log.warning("the app's former state cannot be served: %s", error)
         self._is_behind = self._url is not None
         return self._is_behind
+
+    def lose_server(self) -> None:
+        """Take note that the dev server has ended or hangs."""
+        self._url = None
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:
@@ -337,33 +353,21 @@ class Deployment:
 
         `exists` says that there is one, maybe of an earlier life of the project's actor.
         """
-        await self._abandon_start()
-        if self._sandbox is not None or exists:
-            sandbox = self._open()
-            self._sandbox = None
-            try:
-                await sandbox.stop()
-            finally:
-                await sandbox.close()
-        self._forget()
+        try:
+            await self._handle.stop(exists=exists)
+        finally:
+            self._forget()
 
     async def remove(self) -> None:
         """Remove the sandbox, also one of an earlier life."""
-        await self._abandon_start()
-        sandbox = self._open()
-        await sandbox.remove()
-        await sandbox.close()
-        self._sandbox = None
+        await self._handle.remove()
         self._forget()
 
-    async def _abandon_start(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
-            _succeeded(self._starting)  # its failure is of no interest any more, but must be seen
-
     def _forget(self) -> None:
-        self._starting = None
+        self._handle.forget()
+        self._forget_contents()
+
+    def _forget_contents(self) -> None:
         self._held = self._draft = None
         self._is_behind = False
         self._url = None
@@ -373,7 +377,3 @@ def _changed(
     files: Mapping[str, str], digests: Mapping[str, str], held: Inventory
 ) -> dict[str, str]:
     return {path: files[path] for path in files if held.files.get(path) != digests[path]}
-
-
-def _succeeded(task: asyncio.Task[StartedSandbox]) -> bool:
-    return not task.cancelled() and task.exception() is None

@@ -15,7 +15,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from actors import events as ev
-from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable, ServerFailed
+from actors.errors import (
+    BuildFailed,
+    InstallFailed,
+    SandboxUnavailable,
+    ServerFailed,
+    ServiceError,
+)
 from actors.events import Event, RunState
 from actors.generation.deployment import Deployment
 from actors.generation.design import design
@@ -121,7 +127,7 @@ class Pipeline:
         if self._work.run.is_steered:
             yield (ev.PhaseCut(phase_number=phase.number),)
             return
-        async with aclosing(self._synchronise()) as step:
+        async with self._work.deployment.turn, aclosing(self._synchronise()) as step:
             async for batch in step:
                 yield batch
         yield (ev.FilesWritten(count=len(phase.finished)),)
@@ -139,17 +145,20 @@ class Pipeline:
 
     async def _deploy(self, phase: Phase) -> Batches:
         """Have the app run; where that fails for a reason of its own, a phase is to repair it."""
-        try:
-            async with aclosing(self._run_app(phase)) as step:
-                async for batch in step:
-                    yield batch
-        except (InstallFailed, BuildFailed, ServerFailed) as error:
-            run, deployment = self._work.run, self._work.deployment
-            if run.repairs >= self._max_repairs and not run.is_steered:
-                await deployment.fall_back(self._work.files)
-                raise
-            yield (ev.PhaseFailed(phase_number=phase.number, code=error.code, message=str(error)),)
-            await deployment.fall_back(self._work.files)
+        deployment = self._work.deployment
+        async with deployment.turn:
+            try:
+                async with aclosing(self._run_app(phase)) as step:
+                    async for batch in step:
+                        yield batch
+            except (InstallFailed, BuildFailed, ServerFailed) as error:
+                run = self._work.run
+                if run.repairs < self._max_repairs or run.is_steered:
+                    yield (_failure(phase, error),)
+                    await deployment.fall_back(self._work.files)
+                else:
+                    await deployment.fall_back(self._work.files)
+                    raise
 
     async def _run_app(self, phase: Phase) -> Batches:
         async with aclosing(self._synchronise()) as step:
@@ -177,3 +186,7 @@ class Pipeline:
         if has_to_start or is_first:  # else it shows the changes by itself
             done.append(ev.ServerStarted(url=url))
         yield [*done, ev.PhaseCompleted(phase_number=phase.number)]
+
+
+def _failure(phase: Phase, error: ServiceError) -> ev.PhaseFailed:
+    return ev.PhaseFailed(phase_number=phase.number, code=error.code, message=str(error))

@@ -72,6 +72,19 @@ class Draft(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReport:
+    """What is known of a dev server: its last lines, and how it has ended, if it has.
+
+    `exit_code` is None where it runs, or where nobody could say. `limit` is a sentence on the limit
+    that it seems to have hit, empty where there is none.
+    """
+
+    exit_code: int | None = None
+    limit: str = ""
+    output: tuple[str, ...] = ()
+
+
 class Sandbox(Protocol):
     """One project's sandbox. Paths are relative to the project, with `/`."""
 
@@ -123,7 +136,7 @@ class Sandbox(Protocol):
     async def start_dev_server(self) -> str:
         """Start (or restart) the dev server; once it has answered, return its address.
 
-        The gateway finds it there.
+        The gateway finds it there. An answer with a status of 500 and more is none.
 
         Raises ServerFailed with the last lines of the output.
         """
@@ -133,8 +146,23 @@ class Sandbox(Protocol):
         """End the dev server, and whatever else the app has started."""
         ...
 
+    async def is_well(self, seconds: float) -> bool:
+        """Say whether the app answers, with a status below 500, within so many seconds."""
+        ...
+
+    async def wait_until_ended(self) -> bool:
+        """Wait for the end of the dev server that was started; return whether it came by itself.
+
+        It does not where this object has ended it, or has none.
+        """
+        ...
+
     async def is_answering(self, seconds: float) -> bool:
-        """Say whether the dev server answers within so many seconds."""
+        """Say whether the app answers in so many seconds, whatever it answers."""
+        ...
+
+    def server_report(self) -> ServerReport:
+        """Tell of the dev server that was started last."""
         ...
 
     async def status(self) -> SandboxStatus: ...

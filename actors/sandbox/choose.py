@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import aiodocker
 import aiohttp
@@ -21,6 +21,7 @@ from actors.sandbox.doors import remove_foreign_door_directories
 from actors.sandbox.engine import ClientFactory, engine_errors
 from actors.sandbox.output import OutputLog
 from actors.sandbox.project_container import delete_container, delete_volume
+from actors.sandbox.protection import missing_protection
 from actors.sandbox.static import DEFAULT_NOTE, StaticSandbox
 from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
@@ -56,9 +57,17 @@ async def choose_sandbox(
     """
     if settings.sandbox == "static":
         return SandboxChoice(kind="static", note=DEFAULT_NOTE)
-    reason = await _why_no_engine(connect)
-    if reason is None:
-        return SandboxChoice(kind="docker", note=OPEN_NOTE if network_name(settings) else "")
+    try:
+        info = await _ask_engine(connect)
+    except SandboxUnavailable as error:
+        return _without_engine(settings, str(error))
+    notes = [OPEN_NOTE] if network_name(settings) else []
+    return SandboxChoice(
+        kind="docker", note=" ".join([*notes, *missing_protection(info, settings)])
+    )
+
+
+def _without_engine(settings: Settings, reason: str) -> SandboxChoice:
     if settings.sandbox == "docker":
         raise SandboxUnavailable(
             f"CODEGEN_SANDBOX=docker, but no Docker engine answers: {reason}. "
@@ -130,17 +139,24 @@ async def reap(
     return removed
 
 
-async def _why_no_engine(connect: ClientFactory) -> str | None:
-    """Return None if an engine answers in time, else the reason in a few words."""
+async def _ask_engine(connect: ClientFactory) -> Mapping[str, Any]:
+    """Return what an engine says of itself.
+
+    Raises SandboxUnavailable, with the reason in a few words, where none answers in time.
+    """
     try:
         async with asyncio.timeout(PROBE_SECONDS), connect() as docker:
-            await docker.version()
-    except TimeoutError:
-        return f"it did not answer within {PROBE_SECONDS:g} s"
+            info: Mapping[str, Any] = await docker.system.info()
+            info["ServerVersion"]  # KeyError: it is something else
+    except TimeoutError as error:
+        raise SandboxUnavailable(f"it did not answer within {PROBE_SECONDS:g} s") from error
     except aiodocker.DockerError as error:
+        reason = engine.reason_of(error)
         if "Permission denied" in error.message:
-            return f"this user may not use it; add the user to the group `docker` ({error.message})"
-        return engine.reason_of(error)
+            advice = "this user may not use it; add the user to the group `docker`"
+            reason = f"{advice} ({error.message})"
+        raise SandboxUnavailable(reason) from error
     except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
-        return f"what answers there is not a Docker engine ({type(error).__name__})"
-    return None
+        what = f"what answers there is not a Docker engine ({type(error).__name__})"
+        raise SandboxUnavailable(what) from error
+    return info

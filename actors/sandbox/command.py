@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import dataclass
 
 from actors.errors import BuildFailed, InstallFailed
+from actors.sandbox.exhaustion import exhausted_limit
 from actors.sandbox.output import CommandOutput, OutputLog
 from actors.sandbox.runtime import RunningTask, Runtime
+from actors.settings import Settings
 
 KILLED = 137  # 128 + SIGKILL
 
@@ -20,7 +22,7 @@ class Command:
     seconds: float
     failure: type[InstallFailed | BuildFailed]
     advice: str
-    memory_mib: int
+    settings: Settings
 
 
 async def run_to_end(runtime: Runtime, log: OutputLog, task: RunningTask, command: Command) -> None:
@@ -41,10 +43,10 @@ async def run_to_end(runtime: Runtime, log: OutputLog, task: RunningTask, comman
     if code != 0:
         was_killed = code == KILLED
         await runtime.check_running(was_killed=was_killed)
-        limit = command.memory_mib
-        hint = f" (killed; the memory limit is {limit} MiB)" if was_killed else ""
+        limit = exhausted_limit(code, output.recent_lines, command.settings)
+        sentences = (f"`{command.label}` failed with exit code {code}.", limit, "Its last lines:")
         raise command.failure(
-            f"`{command.label}` failed with exit code {code}{hint}; its last lines say why:",
+            " ".join(filter(None, sentences)),
             output=output.last_lines,
             was_killed=was_killed,
         )

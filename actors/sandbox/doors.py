@@ -147,17 +147,22 @@ class Door:
         Raises OSError: ConnectionRefusedError where no relay comes within `RELAY_SECONDS`, or finds
         nobody listening; FileNotFoundError where there is no place for the door.
         """
-        loop = asyncio.get_running_loop()
+        while True:
+            connection = await self._next()
+            with _closing_on_error(connection):
+                try:
+                    await _knock(connection)
+                except (ConnectionResetError, BrokenPipeError):  # its relay was killed
+                    connection.close()
+                    continue
+            return connection
+
+    async def _next(self) -> socket.socket:
         try:
             async with asyncio.timeout(RELAY_SECONDS):
-                connection = await self._accept()
+                return await self._accept()
         except TimeoutError as error:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "no relay comes") from error
-        with _closing_on_error(connection):
-            await loop.sock_sendall(connection, KNOCK)
-            if await loop.sock_recv(connection, len(OPEN)) != OPEN:
-                raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens in the sandbox")
-        return connection
 
     async def _accept(self) -> socket.socket:
         """Wait for a connection of the relay, alive and unused."""
@@ -237,6 +242,14 @@ def _closing_on_error(connection: socket.socket) -> Iterator[None]:
     except BaseException:
         connection.close()
         raise
+
+
+async def _knock(connection: socket.socket) -> None:
+    """Have the relay connect to the app; raises OSError."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(connection, KNOCK)
+    if await loop.sock_recv(connection, len(OPEN)) != OPEN:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens in the sandbox")
 
 
 async def _readable(listener: socket.socket) -> None:

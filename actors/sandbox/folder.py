@@ -79,7 +79,7 @@ class Folder:
                 seconds=self._settings.build_seconds,
                 failure=BuildFailed,
                 advice="it must end by itself; if it does, raise CODEGEN_BUILD_SECONDS",
-                memory_mib=self._settings.sandbox_memory_mib,
+                settings=self._settings,
             ),
         )
 

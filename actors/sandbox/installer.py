@@ -124,7 +124,7 @@ class Installer:
                     seconds=self._settings.install_seconds,
                     failure=InstallFailed,
                     advice="ask for fewer dependencies or raise CODEGEN_INSTALL_SECONDS",
-                    memory_mib=self._settings.sandbox_memory_mib,
+                    settings=self._settings,
                 ),
             )
 

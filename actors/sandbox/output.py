@@ -14,6 +14,7 @@ MAX_LINE_CHARS = 2_000
 MAX_PENDING_CHARS = 8_192  # of a line without an end, escape sequences included
 KEPT_LINES = 500  # what `logs` can answer
 LAST_LINES = 20  # what an error carries
+RECENT_LINES = 50  # what its cause is looked for in: a stack trace may follow the words that count
 BURST_LINES = 1_000  # handed on at once
 LINES_PER_SECOND = 50.0  # handed on in the long run
 
@@ -102,16 +103,20 @@ class OutputLog:
 
 
 class CommandOutput:
-    """Both streams of one command: cut into lines, logged, the last ones kept for its error."""
+    """Both streams of one command: cut into lines, logged, the newest ones kept for its error."""
 
     def __init__(self, log: OutputLog) -> None:
         self._log = log
         self._assemblers = {"stdout": LineAssembler(), "stderr": LineAssembler()}
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._recent: deque[str] = deque(maxlen=RECENT_LINES)
 
     @property
     def last_lines(self) -> tuple[str, ...]:
-        return tuple(self._last)
+        return self.recent_lines[-LAST_LINES:]
+
+    @property
+    def recent_lines(self) -> tuple[str, ...]:
+        return tuple(self._recent)
 
     def feed(self, stream: str, data: bytes) -> None:
         """Take bytes of `stdout` or `stderr`."""
@@ -125,5 +130,5 @@ class CommandOutput:
 
     def _add(self, stream: str, lines: list[str]) -> None:
         for line in lines:
-            self._last.append(line)
+            self._recent.append(line)
             self._log.add(stream, line)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from actors.addresses import preview_url
 from actors.sandbox.archive import check_paths
-from actors.sandbox.base import LogSink, SandboxStatus, StartedSandbox
+from actors.sandbox.base import LogSink, SandboxStatus, ServerReport, StartedSandbox
 
 DEFAULT_NOTE = (
     "Apps are served as static files and no dependencies are installed "
@@ -59,9 +59,21 @@ class StaticSandbox:
     async def end_dev_server(self) -> None:
         """End nothing: there is no server but the gateway."""
 
+    async def wait_until_ended(self) -> bool:
+        """Return at once: nothing was started that could end."""
+        return False
+
+    async def is_well(self, seconds: float) -> bool:
+        """Return that the gateway serves what there is."""
+        return True
+
     async def is_answering(self, seconds: float) -> bool:
         """Return that the gateway answers."""
         return True
+
+    def server_report(self) -> ServerReport:
+        """Return that there is nothing to tell."""
+        return ServerReport()
 
     async def status(self) -> SandboxStatus:
         """Return that the gateway serves, and what it cannot do."""

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from actors.errors import ServerFailed
 from actors.sandbox.archive import home_archive
-from actors.sandbox.base import SandboxStatus, StartedSandbox
+from actors.sandbox.base import SandboxStatus, ServerReport, StartedSandbox
 from actors.sandbox.builder import Builder
 from actors.sandbox.command import KILLED
-from actors.sandbox.dev_server import DevServer, is_answering
+from actors.sandbox.dev_server import SERVER_ERROR, DevServer, is_answering, is_well
 from actors.sandbox.doors import PROBE_DOOR, Door, app_url, door_directory
 from actors.sandbox.draft import Draft
+from actors.sandbox.exhaustion import exhausted_limit
 from actors.sandbox.folder import Folder
 from actors.sandbox.installer import QUIET
 from actors.sandbox.layout import APP, DRAFT
@@ -24,6 +25,8 @@ from actors.settings import Settings
 
 NO_NOTE = 1  # how `cat` says that there is no such file
 PROBE_SECONDS = 1.0
+ASK_AGAIN_SECONDS = 2.0
+ANSWER_SECONDS = 10.0  # for a dev server of which nothing but its answers can be known
 
 _SERVING = {
     **QUIET,
@@ -115,14 +118,41 @@ class Workspace:
         if recipe is not None:
             self._builder.begin(recipe)
 
-    async def is_answering(self, seconds: float) -> bool:
-        """Say whether the dev server answers within so many seconds, whatever it answers."""
-        return await is_answering(self._door, seconds)
+    async def is_well(self, seconds: float) -> bool:
+        """Say whether the app answers, with a status below 500, within so many seconds."""
+        return await is_well(self._door, seconds)
 
     async def end_dev_server(self) -> None:
         """End the dev server and whatever else the app has started, of an earlier owner as well."""
         await self._forget_dev_server()
         await self._runtime.end_all()
+
+    async def wait_until_ended(self) -> bool:
+        """Wait for the end of the dev server; return whether it came by itself.
+
+        Where the engine can no longer tell, a server that answers goes on.
+        """
+        server = self._dev_server
+        if server is None:
+            return False
+        await server.wait_until_ended()
+        while server is self._dev_server and server.exit_code is None:
+            if not await is_answering(self._door, ANSWER_SECONDS):
+                break
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+        return server is self._dev_server
+
+    async def is_answering(self, seconds: float) -> bool:
+        """Ask the app over the door for probes."""
+        return await is_answering(self._door, seconds)
+
+    def server_report(self) -> ServerReport:
+        """Tell of the dev server as far as its output could be followed."""
+        server = self._dev_server
+        if server is None:
+            return ServerReport()
+        limit = exhausted_limit(server.exit_code, server.recent_lines, self._settings)
+        return ServerReport(exit_code=server.exit_code, limit=limit, output=server.last_lines)
 
     async def status(self) -> SandboxStatus:
         """Ask the runtime and the dev server; nothing is started."""
@@ -174,19 +204,41 @@ class Workspace:
         seconds = self._settings.server_seconds
         try:
             async with asyncio.timeout(seconds):
-                if await server.wait_until_serving(self._door):
-                    return
+                status = await server.wait_until_serving(self._door)
         except TimeoutError as error:
             raise ServerFailed(
-                f"The dev server did not answer within {seconds:g} s; it must listen on the "
-                "address in HOST and the port in PORT. Its last lines:",
+                _joined(
+                    f"The dev server did not answer within {seconds:g} s; it must listen on the "
+                    "address in HOST and the port in PORT.",
+                    self.server_report().limit,
+                    "Its last lines:",
+                ),
                 output=server.last_lines,
             ) from error
+        if status is not None:
+            if status >= SERVER_ERROR:
+                raise ServerFailed(
+                    f"The app answers with status {status}; its last lines say why:",
+                    output=server.last_lines,
+                )
+            return
         await self._runtime.check_running(was_killed=server.exit_code == KILLED)
         raise ServerFailed(
-            "The dev server ended before it answered; its last lines say why:",
+            _joined(
+                f"The dev server ended before it answered{_with(server.exit_code)}.",
+                self.server_report().limit,
+                "Its last lines:",
+            ),
             output=server.last_lines,
         )
 
     def _log_progress(self, line: str) -> None:
         self._log.add("progress", line)
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _with(exit_code: int | None) -> str:
+    return "" if exit_code is None else f", with exit code {exit_code}"

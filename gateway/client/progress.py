@@ -219,6 +219,13 @@ class ProgressDisplay:
         url = urljoin(f"{self._url}/", clean(data["url"]))
         return [self._step(f"the app answers at {url}", now)]
 
+    def _server_stopped(self, data: Data, _now: float) -> list[str]:
+        first, *output = data["message"].splitlines() or [data["reason"]]
+        return [f"  {self._style.warning()} {clean(first)}", *self._output(output)]
+
+    def _output(self, lines: list[str]) -> list[str]:
+        return [self._style.dim(f"    {clean(line)}") for line in lines[-MAX_OUTPUT_LINES:]]
+
     def _step(self, text: str, now: float) -> str:
         taken = self._style.dim(seconds_text(now - self._step_started))
         self._begin("Going on", now)
@@ -240,8 +247,8 @@ class ProgressDisplay:
 
     def _phase_failed(self, data: Data, _now: float) -> list[str]:
         first, *output = data["message"].splitlines() or [data["code"]]
-        lines = [self._style.dim(f"    {clean(line)}") for line in output[-MAX_OUTPUT_LINES:]]
-        return [f"  {self._style.warning()} {clean(first)} The next phase repairs it.", *lines]
+        sentence = f"{clean(first)} The next phase repairs it."
+        return [f"  {self._style.warning()} {sentence}", *self._output(output)]
 
     def _phase_cut(self, _data: Data, _now: float) -> list[str]:
         return [f"  {self._style.warning()} the rest of the phase is planned anew"]
@@ -279,6 +286,7 @@ class ProgressDisplay:
         "sandbox_log": _sandbox_log,
         "deps_installed": _deps_installed,
         "server_started": _server_started,
+        "server_stopped": _server_stopped,
         "model_warning": _model_warning,
         "model_retry": _model_retry,
         "usage": _usage,

@@ -120,11 +120,12 @@ export class ProgressView {
   }
 
   ending() {
-    const { problem, problems, refusal, notice, state, previewUrl, usage } = this.project;
+    const { problem, problems, refusal, notice, stopped, state, previewUrl, usage } = this.project;
     const parts = [];
     if (problems.length > 0 && !isActive(this.project)) parts.push(this.openProblems(problems));
     if (notice) parts.push(h("p", { class: "note" }, notice));
-    if (state === "complete") {
+    if (stopped) parts.push(this.stoppedApp(stopped));
+    if (state === "complete" && !stopped) {
       const text = previewUrl ? "The app is ready." : "The files are ready.";
       parts.push(h("p", { class: "step" }, h("span", { class: "mark done" }), text));
     }
@@ -140,6 +141,13 @@ export class ProgressView {
     }
     if (usage.calls > 0) parts.push(h("p", { class: "faint usage" }, usageText(usage)));
     return parts;
+  }
+
+  /** Why the app answers no more, what happens next, and what it said last. */
+  stoppedApp(message) {
+    const [sentence, ...lines] = message.split("\n");
+    const said = lines.length > 0 ? h("pre", { class: "log" }, lines.join("\n")) : null;
+    return h("div", { class: "note error", role: "status" }, h("p", {}, sentence), said);
   }
 
   /** What is known to be wrong with the app; the next plan is told of it. */
@@ -189,6 +197,7 @@ const SHOWS = {
     project.problems,
     project.refusal,
     project.notice,
+    project.stopped,
     project.previewUrl,
     project.usage,
   ],

@@ -34,6 +34,7 @@ export function emptyProject(id) {
     isDemo: false,
     notice: null,
     outage: null, // why PostgreSQL is away
+    stopped: null, // why the app answers no more
     log: [],
   };
 }
@@ -84,7 +85,7 @@ const dequeue = (project, id) => project.queue.filter((command) => command.id !=
 const HANDLERS = {
   snapshot(project, data) {
     const { files, openFile, lastSeq, ...members } = data;
-    Object.assign(project, members, { isLoaded: true, refusal: null, notice: null });
+    Object.assign(project, members, { isLoaded: true, refusal: null, notice: null, stopped: null });
     project.files = new Map(files.map((file) => [file.path, file]));
     project.texts = new Map();
     project.openFile = openFile && { ...openFile, size: byteSize(openFile.text) };
@@ -109,7 +110,7 @@ const HANDLERS = {
     const fresh = { usage: NO_USAGE, repairs: 0, isSteered: false, pause: null, call: null };
     project.run = { ...data, ...fresh };
     project.descriptions = [...project.descriptions, data.description];
-    project.problem = project.refusal = project.notice = null;
+    project.problem = project.refusal = project.notice = project.stopped = null;
     project.log = [];
   },
   run_steered(project, data) {
@@ -217,7 +218,11 @@ const HANDLERS = {
   sandbox_log(project, data) {
     project.log = [...project.log, data].slice(-MAX_LOG_LINES);
   },
+  server_stopped(project, data) {
+    project.stopped = data.message;
+  },
   server_started(project, data) {
+    project.stopped = null;
     project.previewUrl = data.url;
     project.previewVersion += 1;
   },

@@ -15,6 +15,7 @@ from aiohttp import ClientResponse, FormData, WSServerHandshakeError
 
 from actors import events as ev
 from actors.events import PhasePlan, PlannedFile, RunState
+from actors.sandbox.choose import SandboxChoice
 from gateway import page
 from tests.support.gateway import Gateway, Owner
 
@@ -110,6 +111,21 @@ async def test_the_status_tells_what_serves(gateway: Gateway, owner: Owner) -> N
         "maxDailyCostUsd": None,
         "restarts": {"actors": None, "actorSystem": 0},
         "pids": None,
+    }
+
+
+async def test_the_status_of_sandboxes_that_run_commands_tells_their_image_and_limits(
+    database_url: str, tmp_path: Path
+) -> None:
+    choice = SandboxChoice(kind="docker", note="No seccomp.")
+    async with Gateway(database_url, tmp_path, sandbox=choice) as gateway:
+        status = await (await gateway.http.get("/api/status")).json()
+    assert status["sandbox"] == {
+        "kind": "docker",
+        "note": "No seccomp.",
+        "image": "node:22-slim",
+        "runtime": None,
+        "limits": {"memoryMib": 1024, "cpus": 2.0, "pids": 512, "fileMib": 512},
     }
 
 

@@ -807,3 +807,11 @@ async def test_auto_and_docker_choose_docker_where_an_engine_answers(
         assert (choice.kind, choice.note) == ("docker", "")
         sandbox = make_sandbox(choice.kind, "demo", settings, SandboxLines(), "http://x")
         assert isinstance(sandbox, Workspace)
+
+
+async def test_a_runtime_that_the_engine_does_not_have_is_told(
+    docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
+    choice = await choose_sandbox(Settings.read({}, sandbox="docker", sandbox_runtime="nowhere"))
+    assert choice.note.startswith("This engine has no runtime nowhere (CODEGEN_SANDBOX_RUNTIME)")

@@ -46,7 +46,12 @@ def page(tmp_path: Path) -> Path:
 
 
 async def shown(page: Path, sockets: Sequence[list[Frame]]) -> list[dict[str, Any]]:
-    """Return what pages show that were sent these frames."""
+    """Return what pages show that were sent these frames, as far as a snapshot has it."""
+    return [visible(state) for state in await states(page, sockets)]
+
+
+async def states(page: Path, sockets: Sequence[list[Frame]]) -> list[dict[str, Any]]:
+    """Return the states of pages that were sent these frames."""
     node = await asyncio.create_subprocess_exec(
         "node", str(page), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -58,7 +63,7 @@ async def shown(page: Path, sockets: Sequence[list[Frame]]) -> list[dict[str, An
             node.kill()
             await node.wait()
     assert node.returncode == 0
-    return [visible(orjson.loads(line)) for line in output.splitlines()]
+    return [orjson.loads(line) for line in output.splitlines()]
 
 
 def visible(shown: dict[str, Any]) -> dict[str, Any]:
@@ -129,3 +134,15 @@ async def test_a_page_shows_the_same_whenever_it_was_opened_and_whatever_it_miss
             ends = (snapshots[cut], snapshots[-1], snapshots[-1])
             expected += [visible(end["data"]) for end in ends]
     assert await shown(page, sockets) == expected
+
+
+async def test_an_app_that_stopped_is_told_until_it_answers_again(page: Path) -> None:
+    stopped = {"reason": "exited", "message": "It ended.\nbye"}
+    frames: list[Frame] = [
+        {"type": "server_started", "data": {"url": "http://h/"}, "seq": 1},
+        {"type": "server_stopped", "data": stopped, "seq": 2},
+        {"type": "server_started", "data": {"url": "http://h/"}, "seq": 3},
+    ]
+    one, two, three = await states(page, [frames[:count] for count in (1, 2, 3)])
+    assert [one["stopped"], two["stopped"], three["stopped"]] == [None, "It ended.\nbye", None]
+    assert two["previewUrl"] == "http://h/"  # it is still its address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.docker import DockerEngine
 from tests.support.sandbox_log import SandboxLines
 
 BASE_URL = "http://127.0.0.1:8080"
+WAIT_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -130,6 +132,21 @@ async def test_the_newest_lines_can_be_asked_for(sandbox: Sandbox, lines: Sandbo
     assert await sandbox.logs(500) == lines.lines
     assert await sandbox.logs(1) == lines.lines[-1:]
     assert await sandbox.logs(0) == []
+
+
+async def test_a_served_app_answers_and_a_server_that_we_replace_has_not_ended_by_itself(
+    sandbox: Sandbox,
+) -> None:
+    await sandbox.start()
+    assert not await sandbox.wait_until_ended()  # there is none
+    await sandbox.write_files({"index.html": "<h1>hi</h1>"})
+    await sandbox.start_dev_server()
+    end = asyncio.create_task(sandbox.wait_until_ended())
+    assert await sandbox.is_answering(WAIT_SECONDS)
+    report = sandbox.server_report()
+    assert (report.exit_code, report.limit) == (None, "")
+    await sandbox.start_dev_server()
+    assert not await asyncio.wait_for(end, WAIT_SECONDS)
 
 
 async def test_a_closed_sandbox_goes_on_and_can_be_used_again(sandbox: Sandbox) -> None:

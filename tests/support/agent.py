@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -104,7 +104,7 @@ class Desk:
 class World:
     """One project's surroundings, over any number of lives of its agent.
 
-    The sandbox is static; with an `engine` it is one in memory.
+    The sandbox is static; with an `engine` it is one in memory, or `make_sandbox` makes it.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class World:
         self.project_id = project_id
         self.desk = Desk()
         self.engine: MemoryEngine | None = None
+        self.make_sandbox: Callable[[LogSink], Sandbox] | None = None
         self._number = 0
         self._sandbox_log: LogSink | None = None
         self.agents: list[ProjectAgent] = []
@@ -145,6 +146,8 @@ class World:
         self._sandbox_log = on_log
         if self.engine is not None:
             return MemorySandbox(self.engine)
+        if self.make_sandbox is not None:
+            return self.make_sandbox(on_log)
         return StaticSandbox(self.project_id, "http://127.0.0.1:1", on_log)
 
     async def die(self) -> None:
@@ -156,6 +159,7 @@ class World:
         for task in tasks:
             task.cancel()
             await asyncio.wait([task])
+        await agent._preview.stop()
         self.desk.left.set()
 
     async def has_left(self) -> None:

@@ -321,6 +321,8 @@ class Story:
             yield ev.StateChange(state=RunState.CHECKING_BUILD)
         yield ev.StateChange(state=RunState.STARTING_SERVER)
         yield ev.ServerStarted(url=f"http://127.0.0.1:{self._rng.randint(1, 9)}")
+        if self._rarely(8):
+            yield ev.ServerStopped(reason="exited", message=self._text())
         yield ev.PhaseCompleted(phase_number=phase.number)
 
     def _call(self, purpose: str) -> ev.ModelCall:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable, ServerFailed
 from actors.sandbox.archive import check_paths
-from actors.sandbox.base import SandboxStatus, StartedSandbox
+from actors.sandbox.base import SandboxStatus, ServerReport, StartedSandbox
 
 URL = "http://127.0.0.1:3000/"
 
@@ -65,6 +65,9 @@ class MemoryEngine:
         self.drafts = 0  # that were begun
         self.kills: list[str] = []  # calls (install, check) that are killed for too much memory
         self.reloads_files = True
+        self.server_failures = 0  # starts of the dev server that fail from now on
+        self.server_end: asyncio.Future[bool] | None = None  # whether it comes by itself
+        self.report = ServerReport()  # on the one that ended last
         self.losses: list[str] = []  # calls (install, check, serve) that lose the container
         self._holds: dict[str, Hold] = {}
 
@@ -91,6 +94,34 @@ class MemoryEngine:
         """Kill this call if that is its lot, beside a dev server alone."""
         if call in self.kills and container.is_serving:
             raise failure(f"The {call} was killed.", was_killed=True)
+
+    def end_server(self, exit_code: int = 1, limit: str = "", *output: str) -> None:
+        """Have the dev server end by itself."""
+        assert self.container is not None
+        self.container.is_serving = False
+        self.report = ServerReport(exit_code=exit_code, limit=limit, output=output)
+        self._end_server(True)
+
+    def lose_server(self) -> None:
+        """Have the dev server end without a word on how."""
+        self.end_server()
+        self.report = ServerReport()
+
+    def replace_server(self) -> None:
+        """Have no dev server until the next one is started."""
+        if self.container is not None:
+            self.container.is_serving = False
+        self._end_server(False)
+
+    def _end_server(self, by_itself: bool) -> None:
+        if self.server_end is not None and not self.server_end.done():
+            self.server_end.set_result(by_itself)
+
+    def hang_server(self) -> None:
+        """Have the dev server answer nobody."""
+        assert self.container is not None
+        self.container.is_serving = False
+        self.report = ServerReport()
 
     def meet(self, call: str) -> None:
         """Lose the container if that is what this call is to meet."""
@@ -243,17 +274,36 @@ class MemorySandbox:
         await self._engine.pass_through("start_dev_server")
         if _crashes(container):
             raise ServerFailed("The dev server ended.", output=("crash",))
+        if self._engine.server_failures > 0:
+            self._engine.server_failures -= 1
+            raise ServerFailed("The dev server ended.", output=("no luck",))
         self._engine.servers_started += 1
+        self._engine.replace_server()
+        self._engine.server_end = asyncio.get_running_loop().create_future()
         container.is_serving = True
         return self._engine.url
 
     async def end_dev_server(self) -> None:
-        self.running().is_serving = False
+        self.running()
+        self._engine.replace_server()
+
+    async def is_well(self, seconds: float) -> bool:
+        container = self.running()
+        if container.is_serving and _crashes(container):
+            self._engine.end_server()
+        return container.is_serving
+
+    async def wait_until_ended(self) -> bool:
+        """Wait for what `MemoryEngine.end_server` does."""
+        assert self._engine.server_end is not None
+        return await asyncio.shield(self._engine.server_end)
 
     async def is_answering(self, seconds: float) -> bool:
-        container = self.running()
-        container.is_serving = container.is_serving and not _crashes(container)
-        return container.is_serving
+        container = self._engine.container
+        return container is not None and container.is_serving
+
+    def server_report(self) -> ServerReport:
+        return self._engine.report
 
     async def status(self) -> SandboxStatus:
         await self._engine.pass_through("status")
@@ -280,10 +330,11 @@ class MemorySandbox:
         self._check()
         if self._engine.container is not None:
             self._engine.container.is_running = False
-            self._engine.container.is_serving = False
+            self._engine.replace_server()
 
     async def remove(self) -> None:
         self._check()
+        self._engine.replace_server()
         self._engine.container = None
 
     async def close(self) -> None:

@@ -46,6 +46,7 @@ LAYERS = (
     ("generation.model", "generation.transport", "sandbox.base"),  # the ports
     ("generation",),
     ("sandbox",),
+    ("vigil",),
     ("runner", "preview", "turns"),
     ("commands",),
     ("office",),

@@ -72,6 +72,11 @@ def show(
             ["  ✔ the app answers at http://host:1/preview/p/  0.0 s"],
         ),
         (
+            "server_stopped",
+            {"reason": "exited", "message": "It ended.\none\x1b\ntwo"},
+            ["  ! It ended.", "    one ", "    two"],
+        ),
+        (
             "model_warning",
             {"kind": "unsafe_path", "detail": "../x"},
             ["  ! the model's output was mended: unsafe_path: ../x"],

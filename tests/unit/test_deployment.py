@@ -365,11 +365,14 @@ async def test_a_container_that_somebody_stopped_or_removed_is_found_out_by_a_lo
     assert engine.writes == [set(APP)] * (2 if is_lost else 1)
 
 
-async def test_an_engine_that_does_not_answer_a_look_has_nothing_of_ours(
+async def test_where_the_engine_does_not_answer_a_look_the_app_is_asked(
     deployment: Deployment, engine: MemoryEngine
 ) -> None:
     await deploy(deployment, APP)
     engine.problem = SandboxUnavailable("Docker is gone.")
+    await deployment.look()
+    assert deployment.url == URL
+    engine.hang_server()
     await deployment.look()
     assert not deployment.is_serving
 

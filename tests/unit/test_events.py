@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import events as ev
-from actors.codec import camel, decode_data, encode_data, frame
-from actors.events import EVENT_TYPES, Event, PhasePlan, PlannedFile, RunState
+from actors.codec import EVENT_TYPES, camel, decode_data, encode_data, frame
+from actors.events import Event, PhasePlan, PlannedFile, RunState
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 PLAN = st.builds(
@@ -79,6 +79,11 @@ FRAMES: list[tuple[Event, str, dict[str, object]]] = [
     (ev.FilesWritten(count=3), "files_written", {"count": 3}),
     (ev.DepsInstalled(), "deps_installed", {}),
     (ev.ServerStarted(url="http://h"), "server_started", {"url": "http://h"}),
+    (
+        ev.ServerStopped(reason="hung", message="It hangs."),
+        "server_stopped",
+        {"reason": "hung", "message": "It hangs."},
+    ),
     (
         ev.GenerationComplete(files=("a", "b"), phases=2),
         "generation_complete",
