@@ -10,14 +10,17 @@ the door to the package registries, which is there while an install runs.
 A door that is not there or refuses (the gateway is being restarted) is tried again as soon as
 something in the directory changes, and at least every `MAX_PAUSE` milliseconds.
 
-It runs as a user of its own, so the app can neither end nor trace it, below a shell that starts it
-again: where the memory limit is hit, the kernel may choose it.
+In a container it runs as a user of its own, so the app can neither end nor trace it, below a shell
+that starts it again: where the memory limit is hit, the kernel may choose it.
 """
 
 from __future__ import annotations
 
-from actors.sandbox.doors import APP_DOOR, EGRESS_DOOR, PROBE_DOOR
+from collections.abc import Sequence
 
+from actors.sandbox.doors import APP_DOOR, EGRESS_DOOR, PROBE_DOOR, DoorKind
+
+APP_DOORS = (APP_DOOR, PROBE_DOOR)
 DOOR_DIR = "/run/codegen"
 PORT = 5173  # of the app
 PROXY_PORT = 3128  # of the proxy for installs
@@ -110,13 +113,16 @@ while :; do node --v8-pool-size=1 --max-semi-space-size=1 -e "$@"; sleep 1; done
 
 
 def relay_arguments(
-    directory: str = DOOR_DIR, port: int = PORT, proxy_port: int = PROXY_PORT
+    directory: str = DOOR_DIR,
+    port: int = PORT,
+    proxy_port: int = PROXY_PORT,
+    doors: Sequence[DoorKind] = APP_DOORS,
 ) -> list[str]:
-    """Return the arguments of `node -e` that make it the relay."""
-    doors = [word for door in (APP_DOOR, PROBE_DOOR) for word in (door.name, str(door.waiting))]
-    return [_RELAY, directory, str(port), str(proxy_port), EGRESS_DOOR, *doors]
+    """Return the arguments of `node -e` that make it the relay; `doors` are those to the app."""
+    waiting = [word for door in doors for word in (door.name, str(door.waiting))]
+    return [_RELAY, directory, str(port), str(proxy_port), EGRESS_DOOR, *waiting]
 
 
-def relay_command() -> list[str]:
-    """Return the command of a container's main process."""
-    return ["sh", "-c", _KEEP_RUNNING, "sh", *relay_arguments()]
+def relay_command(doors: Sequence[DoorKind] = APP_DOORS) -> list[str]:
+    """Return the command that runs the relay and starts it again, such as a container's main one."""
+    return ["sh", "-c", _KEEP_RUNNING, "sh", *relay_arguments(doors=doors)]

@@ -22,7 +22,11 @@ def settings(
 ) -> Settings:
     monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
     return Settings.read(
-        {}, state_dir=str(tmp_path), sandbox_image=docker_engine.image, sandbox_keep_days=1
+        {},
+        sandbox="docker",
+        state_dir=str(tmp_path),
+        sandbox_image=docker_engine.image,
+        sandbox_keep_days=1,
     )
 
 

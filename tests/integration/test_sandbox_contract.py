@@ -1,4 +1,4 @@
-"""What every sandbox promises, over each adapter: Docker with a real engine, and static."""
+"""What every sandbox promises, over each adapter: Docker with a real engine, bubblewrap, static."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from actors.errors import InvalidInput
-from actors.sandbox.base import Sandbox
-from actors.sandbox.choose import SandboxKind, make_sandbox
+from actors.sandbox.base import Sandbox, SandboxKind
+from actors.sandbox.choose import make_sandbox
 from actors.settings import Settings
 from tests.support.docker import DockerEngine
 from tests.support.sandbox_log import SandboxLines
@@ -22,7 +22,7 @@ def lines() -> SandboxLines:
     return SandboxLines()
 
 
-@pytest.fixture(params=["docker", "static"])
+@pytest.fixture(params=["docker", "bubblewrap", "static"])
 async def sandbox(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -42,7 +42,7 @@ async def sandbox(
 
 
 async def test_a_project_goes_from_start_to_removal(sandbox: Sandbox) -> None:
-    assert sandbox.kind in ("docker", "static")
+    assert sandbox.kind in ("docker", "bubblewrap", "static")
     started = await sandbox.start()
     await sandbox.write_files({"index.html": "<h1>hi</h1>", "src/a.js": "1"})
     await sandbox.install_dependencies()
