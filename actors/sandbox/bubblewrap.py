@@ -93,7 +93,7 @@ class BubblewrapRuntime:
         environment: Mapping[str, str],
     ) -> EnclosedTask:
         words = task_command(directory, mark, command)
-        variables = _own_variables(REGISTRY) | environment
+        variables = {**_own_variables(REGISTRY), **environment}
         task = EnclosedTask(self._enclosure, words, variables)
         self._tasks = [*(task for task in self._tasks if task.is_running), task]
         return task

@@ -33,10 +33,10 @@ OPEN_NOTE = (
 )
 
 BUBBLEWRAP_NOTE = (
-    "Apps run in namespaces that bubblewrap makes, with node from this machine. Weaker than Docker: "
-    "the memory limit holds for each process, not for their sum; processors and disk space are not "
-    "limited (apps have a lower priority); there is no filter of system calls. With a Docker "
-    "engine, set CODEGEN_SANDBOX=docker."
+    "Apps run in namespaces that bubblewrap makes, with node from this machine. Weaker than with "
+    "Docker: the memory limit holds for each process, not for their sum; processors are not limited "
+    "(apps have a lower priority); there is no filter of system calls. For these, "
+    f"{HOW_TO_GET_DOCKER}."
 )
 
 

@@ -1,4 +1,4 @@
-"""The folder of a project that runs without a container: on this machine, below the state directory.
+"""The folder of a project that runs without a container, below the state directory.
 
 `sandboxes/{digest}/node` is the home that the app's user owns. We never follow what is in it: only
 commands inside write there, and it is removed by `rm`, which follows no link. The folder above is
@@ -125,24 +125,26 @@ async def retire_folders(settings: Settings, oldest: datetime) -> int:
 
 
 async def remove_tree(path: Path) -> None:
-    """Remove a directory, however deep and whatever its modes; raises SandboxUnavailable."""
+    """Remove a directory, however deep and whatever its modes; absent is no error.
+
+    Raises SandboxUnavailable.
+    """
     with contextlib.suppress(TimeoutError):
         for _ in range(REMOVALS):
-            if os.path.lexists(path):
-                await _run("rm", "-rf", "--", str(path))
-            if os.path.lexists(path):
-                await _run("chmod", "-R", "u+rwx", "--", str(path))
-    if os.path.lexists(path):
+            if await _run("rm", "-rf", "--", str(path)) == 0:
+                return
+            await _run("chmod", "-R", "u+rwx", "--", str(path))
+    if _exists(path):
         raise SandboxUnavailable(f"{path} cannot be removed; remove it yourself.")
 
 
-async def _run(*command: str) -> None:
+async def _run(*command: str) -> int:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     try:
         async with asyncio.timeout(REMOVE_SECONDS):
-            await process.wait()
+            return await process.wait()
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -170,6 +172,10 @@ def _held_alone(path: Path) -> Iterator[bool]:
         yield True
     finally:
         os.close(descriptor)
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
 
 
 def _open_directory(path: Path) -> int:

@@ -49,13 +49,13 @@ async def _find_node() -> dict[str, str]:
         raise ToolMissing(
             f"`{missing}` is not on the PATH (Debian and Ubuntu: `apt-get install nodejs npm`)"
         )
-    real = Path(node).resolve()
+    real = _real(node)
     if not _is_binary(real):  # a version manager's: it knows the real one
-        real = Path(await _ask(node, "-p", "process.execPath")).resolve()
+        real = _real(await _ask(node, "-p", "process.execPath"))
     binds = {}
     if not _is_systems(real):
         binds[f"{TOOLS_DIR}/bin/node"] = str(real)
-    package = _npm_package(Path(npm), real)
+    package = _npm_package(_real(npm), real)
     if not _is_systems(package):
         binds[f"{TOOLS_DIR}/lib/node_modules/npm"] = str(package)
     return binds
@@ -64,12 +64,16 @@ async def _find_node() -> dict[str, str]:
 def _npm_package(npm: Path, node: Path) -> Path:
     """Return npm's directory: the one that its command leads to, else the one beside node."""
     for package in (
-        npm.resolve().parent.parent,
+        npm.parent.parent,
         node.parent.parent / "lib" / "node_modules" / "npm",
     ):
         if (package / "bin" / "npm-cli.js").is_file():
             return package.resolve()
     raise ToolMissing(f"{npm} leads to no npm that could be shown to a sandbox")
+
+
+def _real(path: str) -> Path:
+    return Path(path).resolve()
 
 
 def _is_systems(path: Path) -> bool:

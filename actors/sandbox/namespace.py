@@ -70,7 +70,7 @@ echo 1000 >/proc/self/oom_score_adj
 exec "$@"
 """
 
-#: The archive is the standard input. What stands in an entry's way is removed first, and directories
+#: The archive is the standard input. What stands in an entry's way is removed first, directories
 #: that were closed are opened, since tar would give up; links in its way it replaces itself.
 UNPACK_SCRIPT = f"""
 umask 022

@@ -1,4 +1,4 @@
-"""Whether apps can run in bubblewrap on this machine: it is tried, in the very way that they will."""
+"""Whether apps can run in bubblewrap on this machine: it is tried, in the way that they will."""
 
 from __future__ import annotations
 

@@ -124,5 +124,5 @@ def relay_arguments(
 
 
 def relay_command(doors: Sequence[DoorKind] = APP_DOORS) -> list[str]:
-    """Return the command that runs the relay and starts it again, such as a container's main one."""
+    """Return the command that runs the relay, such as a container's main command."""
     return ["sh", "-c", _KEEP_RUNNING, "sh", *relay_arguments(doors=doors)]
