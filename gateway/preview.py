@@ -1,9 +1,9 @@
 """The apps of the projects, each under a host name of its own: `http://{slug}.localhost:8080/`.
 
 So each is an origin of its own: it runs its scripts and keeps its data, and to the service's API
-and its page it is a foreign page. With the static sandbox the gateway is the app's web server; with any other
-it is the proxy before the project's dev server, and a small page stands where the app is still
-being started.
+and its page it is a foreign page. With the static sandbox the gateway is the app's web server; with
+any other it is the proxy before the project's dev server, and a small page stands where the app is
+still being started.
 """
 
 from __future__ import annotations

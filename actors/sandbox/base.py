@@ -1,8 +1,8 @@
 """The port to a sandbox: where one project's files are installed and served.
 
-Adapters: `workspace.py` (runs commands, over a `Runtime`: Docker's or bubblewrap's) and `static.py`
-(the gateway serves the stored files). One contract test, `tests/integration/test_sandbox_contract.py`,
-runs over all of them.
+Adapters: `workspace.py` (runs commands, over a `Runtime`: Docker's or bubblewrap's), and
+`static.py` (the gateway serves the stored files). One contract test,
+`tests/integration/test_sandbox_contract.py`, runs over all of them.
 Errors are `actors.errors.SandboxError` and its children. Every method may be cancelled; the work
 inside the sandbox then ends as well, within the time that the adapter names.
 """

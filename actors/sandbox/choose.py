@@ -34,8 +34,8 @@ OPEN_NOTE = (
 
 BUBBLEWRAP_NOTE = (
     "Apps run in namespaces that bubblewrap makes, with node from this machine. Weaker than with "
-    "Docker: the memory limit holds for each process, not for their sum; processors are not limited "
-    "(apps have a lower priority); there is no filter of system calls. For these, "
+    "Docker: the memory limit holds for each process, not for their sum; processors are not "
+    "limited (apps have a lower priority); there is no filter of system calls. For these, "
     f"{HOW_TO_GET_DOCKER}."
 )
 

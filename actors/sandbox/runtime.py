@@ -1,8 +1,8 @@
 """The port to what runs a project's commands: Docker's engine, or bubblewrap.
 
 Adapters: `docker.py`, `bubblewrap.py`. All that a project needs of a sandbox is made of these few
-calls in `workspace.py`, the same for every adapter. They raise `actors.errors.SandboxError` and its children
-alone, SandboxUnavailable where the sandbox itself, and not what runs in it, has failed.
+calls in `workspace.py`, the same for every adapter. They raise `actors.errors.SandboxError` and its
+children alone, SandboxUnavailable where the sandbox itself, and not what runs in it, has failed.
 """
 
 from __future__ import annotations
