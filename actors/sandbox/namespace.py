@@ -79,7 +79,7 @@ tar -t --quoting-style=literal -f /dev/stdin | while IFS= read -r path; do
   [ -d "${{path%/}}" ] && [ ! -L "${{path%/}}" ] || continue
   case $path in
     */) [ -r "$path" ] && [ -w "$path" ] && [ -x "$path" ] || chmod u+rwx "$path" ;;
-    *) rm -rf -- "$path" ;;
+    *) chmod -R u+rwx -- "$path"; rm -rf -- "$path" ;;
   esac
 done
 exec tar -x -f /dev/stdin
