@@ -20,6 +20,7 @@ from actors.addresses import id_digest
 from actors.errors import SandboxUnavailable, StateDirUnusable
 from actors.run_directory import make_private_directory
 from actors.sandbox.doors import doors_directory, remove_door_directory
+from actors.sandbox.namespace import HOST_PATH
 from actors.settings import Settings
 
 REMOVALS = 3  # an app may have closed its directories, or have written until it was ended
@@ -131,7 +132,7 @@ async def remove_tree(path: Path) -> None:
     """
     with contextlib.suppress(TimeoutError):
         for _ in range(REMOVALS):
-            if await _run("rm", "-rf", "--", str(path)) == 0:
+            if not _exists(path) or await _run("rm", "-rf", "--", str(path)) == 0:
                 return
             await _run("chmod", "-R", "u+rwx", "--", str(path))
     if _exists(path):
@@ -140,7 +141,10 @@ async def remove_tree(path: Path) -> None:
 
 async def _run(*command: str) -> int:
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PATH": HOST_PATH},
     )
     try:
         async with asyncio.timeout(REMOVE_SECONDS):

@@ -23,8 +23,7 @@ _MEANINGS = (
         "bubblewrap 0.8 or newer is needed",
     ),
     (
-        r"new namespace|uid map|RTM_NEWADDR|unshare failed|user namespace|Operation not permitted"
-        r"|permission denied",
+        r"new namespace|uid map|RTM_NEWADDR|unshare failed|Operation not permitted",
         "this machine does not let it make namespaces (look at the kernel's settings "
         "user.max_user_namespaces and kernel.unprivileged_userns_clone; on Ubuntu 24.04 set "
         "kernel.apparmor_restrict_unprivileged_userns=0 or give bwrap an AppArmor profile)",

@@ -6,14 +6,49 @@ from the npm registry and are kept beside that image.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
+from actors.addresses import id_digest
+from actors.sandbox.namespace import user_of
 from tests.support.node_image import cache_directory, fetched, host_source, npm_machine
+
+BOUND_SECONDS = 30.0
+LOOK_SECONDS = 0.01
+
+
+def running(project_id: str) -> list[psutil.Process]:
+    """Return what runs of a project, wherever it is; below a root it has a user of its own."""
+    user_id = user_of(id_digest(project_id))
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.uids().real == user_id and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+async def until_gone(project_id: str) -> None:
+    """Return when nothing of a project runs."""
+    async with asyncio.timeout(BOUND_SECONDS):
+        while running(project_id):  # noqa: ASYNC110  # the kernel tells nobody
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def open_way(path: Path) -> None:
+    """Let every user pass through the directories above: pytest's are its own user's."""
+    for parent in path.parents:
+        mode = parent.stat().st_mode
+        if not mode & 0o001:
+            parent.chmod(mode | 0o001)
 
 
 @pytest.fixture(scope="session")
