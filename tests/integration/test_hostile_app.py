@@ -111,7 +111,10 @@ class Town:
 
 @pytest.fixture(params=["docker", "bubblewrap"])
 def kind(
-    request: pytest.FixtureRequest, docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    docker_engine: DockerEngine,
+    bubblewrap: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> SandboxKind:
     monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
     found: SandboxKind = request.param

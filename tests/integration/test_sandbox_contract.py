@@ -35,6 +35,8 @@ async def sandbox(
         engine: DockerEngine = request.getfixturevalue("docker_engine")
         monkeypatch.setenv("DOCKER_HOST", engine.url)
         settings = Settings.read({}, state_dir=str(tmp_path), sandbox_image=engine.image)
+    elif kind == "bubblewrap":
+        request.getfixturevalue("bubblewrap")
     sandbox = make_sandbox(kind, "contract", settings, lines, BASE_URL)
     yield sandbox
     await sandbox.remove()

@@ -7,6 +7,7 @@ from the npm registry and are kept beside that image.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -87,5 +88,6 @@ def _fetched_node() -> Path:
             for name in ("npm", "npx"):
                 link = Path("..", "lib", "node_modules", "npm", "bin", f"{name}-cli.js")
                 (draft / "bin" / name).symlink_to(link)
-            draft.rename(place)
+            with contextlib.suppress(OSError):  # another worker was quicker
+                draft.rename(place)
     return place
