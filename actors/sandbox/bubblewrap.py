@@ -8,6 +8,7 @@ starts another one in the same folder. Ending a command takes 15 ms.
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from actors.sandbox.namespace import (
     user_of,
 )
 from actors.sandbox.runtime import Obtained, Seen
+from actors.sandbox.system_calls import system_call_filter
 from actors.settings import Settings
 
 #: Variables of ours that say how the network is reached.
@@ -137,6 +139,7 @@ class BubblewrapRuntime:
                 most_open_files=_most(resource.RLIMIT_NOFILE),
             ),
             extra_certificates=_extra_certificates(),
+            system_calls=system_call_filter(platform.machine()),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from dataclasses import dataclass
 
 import aiodocker
@@ -18,6 +19,7 @@ from actors.sandbox.engine import ClientFactory
 from actors.sandbox.output import OutputLog
 from actors.sandbox.probe import why_no_bubblewrap
 from actors.sandbox.static import DEFAULT_NOTE, StaticSandbox
+from actors.sandbox.system_calls import system_call_filter
 from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
 
@@ -34,10 +36,10 @@ OPEN_NOTE = (
 
 BUBBLEWRAP_NOTE = (
     "Apps run in namespaces that bubblewrap makes, with node from this machine. Weaker than with "
-    "Docker: the memory limit holds for each process, not for their sum; processors are not "
-    "limited (apps have a lower priority); there is no filter of system calls. For these, "
-    f"{HOW_TO_GET_DOCKER}."
+    "Docker: the memory limit holds for each process, not for their sum, and processors are not "
+    f"limited (apps have a lower priority). For that, {HOW_TO_GET_DOCKER}."
 )
+UNFILTERED_NOTE = " On this kind of machine there is no filter of system calls either."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +68,12 @@ async def choose_sandbox(
     if settings.sandbox == "docker":
         raise SandboxUnavailable(
             f"CODEGEN_SANDBOX=docker, but no Docker engine answers: {reason}. "
-            f"To go on, {HOW_TO_GET_DOCKER}; or set CODEGEN_SANDBOX=auto."
+            f"To go on, {HOW_TO_GET_DOCKER}; or set CODEGEN_SANDBOX=bubblewrap, or "
+            "CODEGEN_SANDBOX=static."
         )
     no_bubblewrap = await why_no_bubblewrap(settings)
     if no_bubblewrap is None:
-        return SandboxChoice(kind="bubblewrap", note=BUBBLEWRAP_NOTE)
+        return _bubblewrap()
     return SandboxChoice(
         kind="static",
         note=(
@@ -88,7 +91,13 @@ async def _choose_bubblewrap(settings: Settings) -> SandboxChoice:
             f"CODEGEN_SANDBOX=bubblewrap, but apps cannot run in it: {reason}. "
             "To go on, mend this; or set CODEGEN_SANDBOX=auto."
         )
-    return SandboxChoice(kind="bubblewrap", note=BUBBLEWRAP_NOTE)
+    return _bubblewrap()
+
+
+def _bubblewrap() -> SandboxChoice:
+    is_filtered = system_call_filter(platform.machine()) is not None
+    note = BUBBLEWRAP_NOTE if is_filtered else BUBBLEWRAP_NOTE + UNFILTERED_NOTE
+    return SandboxChoice(kind="bubblewrap", note=note)
 
 
 def chosen_kind(settings: Settings) -> SandboxKind:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from actors.errors import SandboxUnavailable
-from actors.sandbox.namespace import ETC_FILES, HOST_PATH, Enclosure, command_line
+from actors.sandbox.namespace import HOST_PATH, Enclosure, command_line
 
 PART_BYTES = 65_536
 SHORT_SECONDS = 15.0  # for the service's own small commands
@@ -48,8 +48,11 @@ class EnclosedTask:
     async def start(self, archive: bytes | None = None) -> None:
         """Start the command; cancelling leaves none behind. `archive` is its standard input."""
         enclosure = self._get_enclosure()
-        with _files(ETC_FILES) as etc, _files({} if archive is None else {"": archive}) as stdin:
-            words = command_line(enclosure, os.getpid(), etc, self._environment, self._command)
+        with (
+            _open(enclosure.files) as files,
+            _open({} if archive is None else {"": archive}) as stdin,
+        ):
+            words = command_line(enclosure, os.getpid(), files, self._environment, self._command)
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *words,
@@ -58,7 +61,7 @@ class EnclosedTask:
                     stderr=asyncio.subprocess.PIPE,
                     cwd="/",
                     env={"PATH": HOST_PATH},  # what is inside can read bubblewrap's own
-                    pass_fds=tuple(etc.values()),
+                    pass_fds=tuple(files.values()),
                 )
             except OSError as error:
                 raise SandboxUnavailable(
@@ -148,14 +151,14 @@ async def run_short(task: EnclosedTask, archive: bytes | None = None) -> tuple[i
 
 
 @contextlib.contextmanager
-def _files(contents: Mapping[str, str | bytes]) -> Iterator[dict[str, int]]:
+def _open(contents: Mapping[str, bytes]) -> Iterator[dict[str, int]]:
     """Have files in memory, open at their beginning: name -> descriptor."""
     descriptors: dict[str, int] = {}
     try:
         for name, content in contents.items():
             descriptors[name] = os.memfd_create(name)
             with open(descriptors[name], "wb", closefd=False) as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+                file.write(content)
             os.lseek(descriptors[name], 0, os.SEEK_SET)
         yield descriptors
     finally:

@@ -40,6 +40,7 @@ ETC_FILES = {
     "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+FILTER = "filter of system calls"  # the name of its descriptor
 _SYSTEM_FILES = (
     *("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl/certs", "/etc/ssl/openssl.cnf"),
     *("/etc/pki/tls", "/etc/pki/ca-trust"),
@@ -120,6 +121,13 @@ class Enclosure:
     user_id: int | None
     tools: Mapping[str, str]
     extra_certificates: str | None = None
+    system_calls: bytes | None = None  # the filter's program
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What bubblewrap reads as files from its owner's memory, by name."""
+        files = {name: text.encode() for name, text in ETC_FILES.items()}
+        return files if self.system_calls is None else {**files, FILTER: self.system_calls}
 
 
 def limits_of(settings: Settings, most_processes: int, most_open_files: int) -> Limits:
@@ -142,13 +150,13 @@ def user_of(digest: str) -> int:
 def command_line(
     enclosure: Enclosure,
     owner_pid: int,
-    etc_descriptors: Mapping[str, int],
+    descriptors: Mapping[str, int],
     environment: Mapping[str, str],
     command: Sequence[str],
 ) -> list[str]:
     """Return what the process `owner_pid` starts to have this command run.
 
-    `etc_descriptors` are those of `ETC_FILES`, which the started process inherits.
+    `descriptors` are those of `enclosure.files`, which the started process inherits.
     """
     sources = _sources(enclosure)
     if enclosure.user_id is None:
@@ -166,7 +174,8 @@ def command_line(
         *("sh", "-c", _ENTER_SCRIPT, "sh", str(owner_pid), "nice", "-n", str(NICENESS)),
         enclosure.bwrap,
         *_namespaces(),
-        *_root(enclosure, binds, etc_descriptors),
+        *_filter(descriptors),
+        *_root(enclosure, binds, descriptors),
         *_variables(enclosure, environment),
         *("--chdir", VOLUME_DIR, "--"),
         *_limited(enclosure.limits),
@@ -210,8 +219,12 @@ def _namespaces() -> list[str]:
     ]
 
 
+def _filter(descriptors: Mapping[str, int]) -> list[str]:
+    return ["--seccomp", str(descriptors[FILTER])] if FILTER in descriptors else []
+
+
 def _root(
-    enclosure: Enclosure, binds: Mapping[str, str], etc_descriptors: Mapping[str, int]
+    enclosure: Enclosure, binds: Mapping[str, str], descriptors: Mapping[str, int]
 ) -> list[str]:
     """Lay out the root: read-only but for the home, /tmp and shared memory."""
     size = str(enclosure.limits.temporary_bytes)
@@ -220,8 +233,8 @@ def _root(
         words += ["--ro-bind-try", name, name]  # elsewhere than on Debian they are no links
     for name in _SYSTEM_FILES:
         words += ["--ro-bind-try", name, name]
-    for name, descriptor in etc_descriptors.items():
-        words += ["--ro-bind-data", str(descriptor), name]
+    for name in ETC_FILES:
+        words += ["--ro-bind-data", str(descriptors[name]), name]
     for place, source in enclosure.tools.items():
         words += ["--ro-bind", binds[source], place]
     for name in ("npm", "npx"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -324,6 +326,28 @@ async def test_a_command_sees_its_own_project_and_the_systems_programs_alone(
     for forbidden in ("unshare -U true", "mount -t tmpfs none /tmp", "touch /x /dev/x /home/x"):
         code, _ = await runtime.run_short(HOME_DIR, forbidden)
         assert code != 0
+
+
+#: (what, call on x86_64, call on aarch64, first argument, error)
+CALLS = (
+    ("keyctl", 250, 219, 0, errno.EPERM),
+    ("bpf", 321, 280, 0, errno.EPERM),
+    ("io_uring_setup", 425, 425, 1, errno.EPERM),
+    ("unshare", 272, 97, 0x1000_0000, errno.EPERM),
+    ("socket of vsock", 41, 198, 40, errno.EAFNOSUPPORT),
+    ("socket of the internet", 41, 198, 2, 0),
+    ("getpid", 39, 172, 0, 0),
+)
+
+
+async def test_system_calls_that_no_app_needs_are_refused(runtime: BubblewrapRuntime) -> None:
+    """Perl, which is a part of every Debian, can make any call."""
+    is_arm = platform.machine() == "aarch64"
+    for what, call, arm_call, argument, error in CALLS:
+        number = arm_call if is_arm else call
+        say = f"print syscall({number}, {argument}, 1, 0) < 0 ? $!+0 : 0"
+        assert (what, await inside(runtime, f"perl -e '{say}'")) == (what, str(error))
+    assert await inside(runtime, "grep '^Seccomp:' /proc/self/status") == "Seccomp:\t2"
 
 
 async def test_projects_are_different_users(make: Make, tmp_path: Path) -> None:

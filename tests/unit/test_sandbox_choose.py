@@ -33,7 +33,7 @@ async def test_auto_is_static_without_an_engine_and_says_why_and_what_to_do(
 
 @pytest.mark.usefixtures("no_engine")
 async def test_docker_without_an_engine_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    with pytest.raises(SandboxUnavailable, match="CODEGEN_SANDBOX=auto"):
+    with pytest.raises(SandboxUnavailable, match="CODEGEN_SANDBOX=static"):
         await choose_sandbox(Settings.read({}, sandbox="docker", state_dir=str(tmp_path)))
 
 

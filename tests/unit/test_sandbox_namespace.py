@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from actors.sandbox.namespace import (
     ETC_FILES,
+    FILTER,
     FIRST_USER_ID,
     Enclosure,
     Limits,
@@ -67,6 +68,16 @@ def test_every_namespace_is_new_and_all_else_is_dropped() -> None:
     assert words[words.index("--cap-drop") + 1] == "ALL"
     writable = [words[i + 2] for i, word in enumerate(words) if word == "--bind"]
     assert writable == ["/home/node"]
+
+
+def test_system_calls_are_filtered_where_there_is_a_filter() -> None:
+    filtered = replace(OURS, system_calls=b"program")
+    descriptors = {**DESCRIPTORS, FILTER: 99}
+    assert set(OURS.files) == set(ETC_FILES)
+    assert filtered.files[FILTER] == b"program"
+    words = command_line(filtered, 4242, descriptors, {}, ["true"])
+    assert words[words.index("--seccomp") + 1] == "99"
+    assert "--seccomp" not in line(OURS)
 
 
 def test_the_commands_variables_are_its_own() -> None:
