@@ -25,7 +25,7 @@ FIRST_USER_ID = 0x7000_0000
 USER_ID_DIGITS = 7  # of a project's hexadecimal digest
 
 #: What of the host is needed to start a command; `HOST_PATH` is where it is looked for.
-PROGRAMS = ("setpriv", "prlimit", "nice", "tar")
+PROGRAMS = ("setpriv", "prlimit", "nice", "env", "tar")
 PROGRAMS_OF_ROOT = ("unshare", "mount")
 HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -47,8 +47,10 @@ _SYSTEM_FILES = (
 )
 
 _STAGE = "/mnt"
-# Arguments: the places to be bound, "--", then the command.
+# Arguments: the places to be bound, "--", then the command. Where the machine's memory is short,
+# what is below us is to go first; only what root has said can an app not take back.
 _STAGE_SCRIPT = f"""
+echo 1000 >/proc/self/oom_score_adj
 mount -t tmpfs -o mode=755,size=1m tmpfs {_STAGE} || exit 1
 i=0
 while [ "$1" != -- ]; do
@@ -62,13 +64,13 @@ exec "$@"
 """
 
 # Arguments: the process that we belong to, then the command. The kernel has been told to end us
-# with it, which is too late where it had ended before. Where the machine's memory is short, what is
-# below us is to go first.
+# with it, which is too late where it had ended before. Signals that it ignores would be ignored by
+# the app as well.
 _ENTER_SCRIPT = """
 [ "$PPID" = "$1" ] || exit 1
 shift
 echo 1000 >/proc/self/oom_score_adj
-exec "$@"
+exec env --default-signal "$@"
 """
 
 #: The archive is the standard input. What stands in an entry's way is removed first, directories

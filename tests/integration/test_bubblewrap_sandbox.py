@@ -350,6 +350,15 @@ async def test_system_calls_that_no_app_needs_are_refused(runtime: BubblewrapRun
     assert await inside(runtime, "grep '^Seccomp:' /proc/self/status") == "Seccomp:\t2"
 
 
+async def test_signals_that_we_ignore_are_not_ignored_inside(runtime: BubblewrapRuntime) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as actors do
+    try:
+        ignored = await inside(runtime, "grep '^SigIgn:' /proc/self/status")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ignored.split()[1] == "0" * 16
+
+
 async def test_projects_are_different_users(make: Make, tmp_path: Path) -> None:
     for name in ("one", "two"):
         await make(project_id=name).start()
