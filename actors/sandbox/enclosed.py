@@ -112,7 +112,7 @@ class EnclosedTask:
             self._draining = asyncio.create_task(self._drain(), name="a sandbox's output")
 
     async def end(self) -> None:
-        """Kill the command with all that it has started, and wait until they are gone."""
+        """Kill the command with all that it has started, and wait for the last output."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):

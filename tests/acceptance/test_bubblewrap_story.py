@@ -60,7 +60,7 @@ async def test_an_app_survives_the_kill_of_its_actor_and_of_the_gateway(
         await viewer.expect("run_resumed")
         await viewer.expect("generation_complete")
         await viewer.expect("hibernated")
-        assert not running("shop")
+        await until_gone("shop")
         url = service.app_url("shop")
         assert await woken(url, viewer)
         installs = [f for f in viewer.frames if "npm install" in f["data"].get("line", "")]

@@ -374,7 +374,7 @@ const { spawn } = require('child_process');
 const all = [];
 const one = () => spawn('sleep', ['60'], { stdio: 'ignore' })
   .on('error', (error) => { console.log(error.code + ' after ' + all.length); process.exit(); })
-  .on('spawn', () => setImmediate(() => all.push(one())));
+  .on('spawn', () => all.length < 100 ? setImmediate(() => all.push(one())) : process.exit());
 all.push(one());
 """
 
