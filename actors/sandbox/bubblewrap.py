@@ -2,7 +2,7 @@
 
 Nothing runs between commands: the sandbox is a folder (`folder.py`), and what runs in it belongs to
 the process that has started it. So an actor that ends takes its dev server along, and its next life
-starts another one in the same folder. Ending a command takes 15 ms.
+starts another one in the same folder. A small command takes 24 ms, ending one 2 ms.
 """
 
 from __future__ import annotations

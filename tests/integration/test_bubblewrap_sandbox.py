@@ -350,6 +350,30 @@ async def test_system_calls_that_no_app_needs_are_refused(runtime: BubblewrapRun
     assert await inside(runtime, "grep '^Seccomp:' /proc/self/status") == "Seccomp:\t2"
 
 
+async def test_an_app_is_told_our_registry_and_certificates_and_not_our_proxy(
+    runtime: BubblewrapRuntime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificates = tmp_path / "ours.pem"
+    certificates.write_text("ours")
+    monkeypatch.setenv("npm_config_registry", "https://npm.example.com/")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy.example.com:3128")
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates))
+    assert await runtime.environment() == {
+        "NPM_CONFIG_REGISTRY": "https://npm.example.com/",
+        "HTTPS_PROXY": "http://user:secret@proxy.example.com:3128",
+    }
+    script = 'env; cat "$NODE_EXTRA_CA_CERTS"'
+    task = runtime.task(APP_DIR, "check", ("sh", "-c", script), {"PORT": "1"})
+    output = b""
+    await task.start()
+    while (part := await task.read()) is not None:
+        output += part[1]
+    assert await task.exit_code() == 0
+    assert {b"NPM_CONFIG_REGISTRY=https://npm.example.com/", b"PORT=1"} <= set(output.split())
+    assert output.endswith(b"ours")
+    assert b"secret" not in output
+
+
 async def test_signals_that_we_ignore_are_not_ignored_inside(runtime: BubblewrapRuntime) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as actors do
     try:
