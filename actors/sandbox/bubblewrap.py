@@ -13,7 +13,6 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 
-from actors.addresses import id_digest
 from actors.errors import SandboxError, SandboxUnavailable
 from actors.sandbox.doors import door_directory, make_door_directory, remove_door_directory
 from actors.sandbox.enclosed import EnclosedTask, run_short
@@ -43,7 +42,7 @@ class BubblewrapRuntime:
 
     def __init__(self, project_id: str, settings: Settings) -> None:
         self._settings = settings
-        self._user_id = user_of(id_digest(project_id)) if os.getuid() == 0 else None
+        self._user_id = user_of(project_id, settings) if os.getuid() == 0 else None
         self._folder = Folder(project_id, settings, self._user_id)
         self._doors = door_directory(project_id, settings)
         self._tools: HostTools | None = None

@@ -12,6 +12,7 @@ begins and ends with the command.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from actors.settings import Settings
 
 #: Users of projects, in a range that systemd's list calls unused: https://systemd.io/UIDS-GIDS
 FIRST_USER_ID = 0x7000_0000
-USER_ID_DIGITS = 7  # of a project's hexadecimal digest
+USER_ID_DIGITS = 7  # of a hexadecimal digest
 
 #: What of the host is needed to start a command; `HOST_PATH` is where it is looked for.
 PROGRAMS = ("setpriv", "prlimit", "nice", "env", "tar")
@@ -144,8 +145,9 @@ def limits_of(settings: Settings, most_processes: int, most_open_files: int) -> 
     )
 
 
-def user_of(digest: str) -> int:
-    """Return the user whom root becomes for a project, by the project's digest."""
+def user_of(project_id: str, settings: Settings) -> int:
+    """Return the user whom root becomes for a project of this service."""
+    digest = hashlib.sha256(f"{settings.state_dir}\0{project_id}".encode()).hexdigest()
     return FIRST_USER_ID + int(digest[:USER_ID_DIGITS], 16)
 
 

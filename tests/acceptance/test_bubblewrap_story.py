@@ -41,16 +41,16 @@ async def test_an_app_survives_the_kill_of_its_actor_and_of_the_gateway(
         assert "/@vite/client" in await text_of(url)
         assert "hello" in await text_of(f"{url}greeting.js")
         psutil.Process((await status(service))["pids"]["shop"]).kill()
-        await until_gone("shop")
+        await until_gone("shop", service.state_dir)
         assert await woken(url, viewer)
         assert "hello" in await text_of(f"{url}greeting.js")
         plan = openrouter.hold("isLastPhase", purpose="plan", phase=2)
         await viewer.send({"type": "generate", "description": "say goodbye"})
         await plan.reached.happened()
-        assert running("shop")
+        assert running("shop", service.state_dir)
     service.kill()
     await service.wait_until_gone()
-    await until_gone("shop")
+    await until_gone("shop", service.state_dir)
 
     plan.release()
     settings["CODEGEN_SANDBOX_IDLE_SECONDS"] = "0.5"
@@ -60,7 +60,7 @@ async def test_an_app_survives_the_kill_of_its_actor_and_of_the_gateway(
         await viewer.expect("run_resumed")
         await viewer.expect("generation_complete")
         await viewer.expect("hibernated")
-        await until_gone("shop")
+        await until_gone("shop", service.state_dir)
         url = service.app_url("shop")
         assert await woken(url, viewer)
         installs = [f for f in viewer.frames if "npm install" in f["data"].get("line", "")]
@@ -69,7 +69,7 @@ async def test_an_app_survives_the_kill_of_its_actor_and_of_the_gateway(
         api = f"{service.url}/api/projects/shop"
         async with browsing() as session, session.delete(api) as answer:
             assert answer.status == 204
-    await until_gone("shop")
+    await until_gone("shop", service.state_dir)
     assert list((service.state_dir / "sandboxes").iterdir()) == []
     assert await service.stop() == 0
     await service.wait_until_gone()

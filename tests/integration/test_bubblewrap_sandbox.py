@@ -17,7 +17,6 @@ import aiohttp
 import psutil
 import pytest
 
-from actors.addresses import id_digest
 from actors.errors import InstallFailed, SandboxError, SandboxUnavailable
 from actors.sandbox.bubblewrap import BubblewrapRuntime
 from actors.sandbox.choose import bubblewrap_sandbox
@@ -121,17 +120,19 @@ async def test_what_runs_ends_with_a_killed_owner_and_its_files_stay(
     make: Make, tmp_path: Path
 ) -> None:
     process = await owner(tmp_path)
-    assert running("demo")
+    assert running("demo", tmp_path)
     process.kill()
     await process.wait()
-    await until_gone("demo")
+    await until_gone("demo", tmp_path)
     sandbox = make()
     assert (await sandbox.status()).health == "stopped"
     await sandbox.start()
     await sandbox.start_dev_server()
 
 
-async def test_a_deadline_ends_an_install_with_all_that_it_has_started(make: Make) -> None:
+async def test_a_deadline_ends_an_install_with_all_that_it_has_started(
+    make: Make, tmp_path: Path
+) -> None:
     sandbox = make(install_seconds=2)
     await sandbox.start()
     await sandbox.write_files(
@@ -140,10 +141,10 @@ async def test_a_deadline_ends_an_install_with_all_that_it_has_started(make: Mak
     with pytest.raises(InstallFailed, match="did not finish within 2 s") as failed:
         await sandbox.install_dependencies()
     assert "daemon started" in failed.value.output
-    await until_gone("demo")
+    await until_gone("demo", tmp_path)
 
 
-async def test_a_cancelled_install_is_gone(make: Make) -> None:
+async def test_a_cancelled_install_is_gone(make: Make, tmp_path: Path) -> None:
     lines = SandboxLines()
     sandbox = make(lines)
     await sandbox.start()
@@ -152,21 +153,23 @@ async def test_a_cancelled_install_is_gone(make: Make) -> None:
     await lines.wait_for_line("begun")
     install.cancel()
     await asyncio.wait({install})
-    await until_gone("demo")
+    await until_gone("demo", tmp_path)
 
 
-async def test_a_process_that_has_left_everything_ends_with_its_command(make: Make) -> None:
+async def test_a_process_that_has_left_everything_ends_with_its_command(
+    make: Make, tmp_path: Path
+) -> None:
     lines = SandboxLines()
     sandbox = make(lines)
     await sandbox.start()
     await sandbox.write_files({**package(scripts={"build": "node try.js"}), "try.js": DAEMON})
     await sandbox.run_check("build")
     assert ("stdout", "daemon started") in lines.lines
-    await until_gone("demo")
+    await until_gone("demo", tmp_path)
 
 
 async def test_a_stopped_dev_server_is_gone_and_a_closed_one_goes_on(
-    make: Make, fetch: Fetch
+    make: Make, fetch: Fetch, tmp_path: Path
 ) -> None:
     sandbox = make()
     await sandbox.start()
@@ -177,7 +180,7 @@ async def test_a_stopped_dev_server_is_gone_and_a_closed_one_goes_on(
     for _ in range(20):  # more than a pipe holds
         assert await fetch(url) == "hello"
     await sandbox.stop()
-    await until_gone("demo")
+    await until_gone("demo", tmp_path)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -299,7 +302,7 @@ async def test_doors_that_were_removed_are_made_anew(
     await sandbox.start_dev_server()
     remove_door_directory(door_directory("demo", Settings.read({}, state_dir=str(tmp_path))))
     await sandbox.start()
-    assert not running("demo")
+    assert not running("demo", tmp_path)
     assert await fetch(await sandbox.start_dev_server()) == "hello"
 
 
@@ -387,8 +390,9 @@ async def test_projects_are_different_users(make: Make, tmp_path: Path) -> None:
     for name in ("one", "two"):
         await make(project_id=name).start()
     homes = list((tmp_path / "sandboxes").glob("*/node"))
+    settings = Settings.read({}, state_dir=str(tmp_path))
     assert {home.stat().st_uid for home in homes} == {
-        user_of(id_digest(name)) for name in ("one", "two")
+        user_of(name, settings) for name in ("one", "two")
     }
     assert all(home.parent.stat().st_mode & 0o777 == 0o700 for home in homes)
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.addresses import id_digest
 from actors.sandbox.namespace import user_of
+from actors.settings import Settings
 from tests.support.node_image import cache_directory, fetched, host_source, npm_machine
 
 BOUND_SECONDS = 30.0
 LOOK_SECONDS = 0.01
 
 
-def running(project_id: str) -> list[psutil.Process]:
-    """Return what runs of a project, wherever it is; below a root it has a user of its own."""
-    user_id = user_of(id_digest(project_id))
+def running(project_id: str, state_dir: Path) -> list[psutil.Process]:
+    """Return what runs of a project of a service of root's: it has a user of its own."""
+    user_id = user_of(project_id, Settings.read({}, state_dir=str(state_dir)))
     found = []
     for process in psutil.process_iter():
         try:
@@ -37,10 +37,10 @@ def running(project_id: str) -> list[psutil.Process]:
     return found
 
 
-async def until_gone(project_id: str) -> None:
+async def until_gone(project_id: str, state_dir: Path) -> None:
     """Return when nothing of a project runs."""
     async with asyncio.timeout(BOUND_SECONDS):
-        while running(project_id):  # noqa: ASYNC110  # the kernel tells nobody
+        while running(project_id, state_dir):  # noqa: ASYNC110  # the kernel tells nobody
             await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -132,7 +132,9 @@ def test_limits_are_those_of_the_settings_as_far_as_ours_allow() -> None:
     assert (lowered.processes, lowered.open_files) == (40, 1_024)
 
 
-def test_a_project_has_a_user_of_its_own_in_the_range_that_nobody_uses() -> None:
-    assert user_of("0" * 20) == 0x7000_0000
-    assert user_of("f" * 20) == 0x7FFF_FFFF
-    assert user_of("0000001" + "f" * 13) == 0x7000_0001
+def test_a_project_of_a_service_has_a_user_of_its_own_in_the_range_that_nobody_uses() -> None:
+    services = [Settings.read({}, state_dir=state_dir) for state_dir in ("/a", "/b")]
+    users = {user_of(str(number), service) for number in range(100) for service in services}
+    assert len(users) == 200
+    assert all(0x7000_0000 <= user <= 0x7FFF_FFFF for user in users)
+    assert user_of("0", services[0]) == user_of("0", Settings.read({}, state_dir="/a"))
