@@ -22,7 +22,7 @@ from actors.generation.inventory import (
 )
 from actors.generation.package_json import check_script
 from actors.paths import clashing_path
-from actors.sandbox.base import Sandbox, StartedSandbox, runs_commands
+from actors.sandbox.base import Sandbox, StartedSandbox
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Deployment:
     @property
     def runs_commands(self) -> bool:
         """Whether the sandbox installs and builds; the static one only serves."""
-        return runs_commands(self.kind)
+        return self.kind != "static"
 
     def _open(self) -> Sandbox:
         if self._sandbox is None:

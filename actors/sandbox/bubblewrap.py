@@ -1,6 +1,6 @@
 """Bubblewrap as a runtime: each command in namespaces of its own, with node from this machine.
 
-Nothing runs between commands: the sandbox is a folder (`folder.py`), and what runs in it belongs to
+Nothing runs between commands: the sandbox is a folder (`project_folder.py`), and what runs in it belongs to
 the process that has started it. So an actor that ends takes its dev server along, and its next life
 starts another one in the same folder. A small command takes 24 ms, ending one 2 ms.
 """
@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from actors.errors import SandboxError, SandboxUnavailable
 from actors.sandbox.doors import door_directory, make_door_directory, remove_door_directory
 from actors.sandbox.enclosed import EnclosedTask, run_short
-from actors.sandbox.folder import Folder
 from actors.sandbox.host_tools import HostTools, ToolMissing, find_tools
 from actors.sandbox.namespace import (
     UNPACK_SCRIPT,
@@ -26,6 +25,7 @@ from actors.sandbox.namespace import (
     task_command,
     user_of,
 )
+from actors.sandbox.project_folder import ProjectFolder
 from actors.sandbox.runtime import Obtained, Seen
 from actors.sandbox.system_calls import system_call_filter
 from actors.settings import Settings
@@ -43,7 +43,7 @@ class BubblewrapRuntime:
     def __init__(self, project_id: str, settings: Settings) -> None:
         self._settings = settings
         self._user_id = user_of(project_id, settings) if os.getuid() == 0 else None
-        self._folder = Folder(project_id, settings, self._user_id)
+        self._folder = ProjectFolder(project_id, settings, self._user_id)
         self._doors = door_directory(project_id, settings)
         self._tools: HostTools | None = None
         self._tasks: list[EnclosedTask] = []

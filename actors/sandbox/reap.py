@@ -9,8 +9,8 @@ from actors.sandbox import engine
 from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, service_id
 from actors.sandbox.doors import remove_foreign_door_directories
 from actors.sandbox.engine import ClientFactory, engine_errors
-from actors.sandbox.folder import remove_foreign_folders
 from actors.sandbox.project_container import delete_container, delete_volume
+from actors.sandbox.project_folder import remove_foreign_folders
 from actors.settings import Settings
 
 

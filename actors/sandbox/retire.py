@@ -12,8 +12,8 @@ from actors.sandbox import engine
 from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, service_id, volume_name
 from actors.sandbox.doors import door_directory, remove_door_directory
 from actors.sandbox.engine import ClientFactory, engine_errors
-from actors.sandbox.folder import retire_folders
 from actors.sandbox.project_container import delete_volume
+from actors.sandbox.project_folder import retire_folders
 from actors.settings import Settings
 
 

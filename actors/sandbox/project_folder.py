@@ -33,7 +33,7 @@ def sandboxes_directory(settings: Settings) -> Path:
     return settings.path("sandboxes")
 
 
-class Folder:
+class ProjectFolder:
     """One project's folder; `user_id` is who its home belongs to, None for ourselves."""
 
     def __init__(self, project_id: str, settings: Settings, user_id: int | None) -> None:
