@@ -316,7 +316,7 @@ class GenerationCancelled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxStarted(Event):
-    """The project's sandbox runs; `kind` is docker or static."""
+    """The project's sandbox runs; `kind` is docker, bubblewrap or static."""
 
     type = "sandbox_started"
     kind: str

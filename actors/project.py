@@ -17,7 +17,7 @@ from actors.agent import ProjectAgent
 from actors.bridge import Bridge
 from actors.generation.choose import make_model
 from actors.office import Tools
-from actors.sandbox.choose import SandboxKind, make_sandbox
+from actors.sandbox.choose import chosen_kind, make_sandbox
 from actors.settings import Settings
 from actors.store import Store
 
@@ -136,7 +136,7 @@ def end_broken_process() -> None:
 
 def make_tools(project_id: str, settings: Settings, store: Store) -> Tools:
     """Make the adapters that the settings ask for; the gateway has resolved `sandbox: auto`."""
-    kind: SandboxKind = "docker" if settings.sandbox == "docker" else "static"  # no auto here
+    kind = chosen_kind(settings)
     return Tools(
         store=store,
         model=make_model(settings),

@@ -109,8 +109,8 @@ class Settings:
     sandbox: str = _setting(
         "CODEGEN_SANDBOX",
         "auto",
-        "docker, static, or auto (docker if an engine answers)",
-        choices=("auto", "docker", "static"),
+        "docker, bubblewrap, static, or auto: the first of them that works here",
+        choices=("auto", "docker", "bubblewrap", "static"),
     )
     sandbox_image: str = _setting(
         "CODEGEN_SANDBOX_IMAGE", "node:22-slim", "image of the Docker sandboxes"
@@ -160,17 +160,17 @@ class Settings:
     sandbox_idle_seconds: float = _setting(
         "CODEGEN_SANDBOX_IDLE_SECONDS",
         300.0,
-        "after this long without work or visitors a Docker sandbox is stopped",
+        "after this long without work or visitors a sandbox is stopped",
         low=0,
     )
     sandbox_keep_days: float = _setting(
         "CODEGEN_SANDBOX_KEEP_DAYS",
         30.0,
-        "a Docker sandbox that nobody has used for so long is removed; its files stay",
+        "a sandbox that nobody has used for so long is removed; its files stay",
         low=0.01,
     )
     max_sandboxes: int = _setting(
-        "CODEGEN_MAX_SANDBOXES", 100, "most Docker sandboxes that are in use at once", low=1
+        "CODEGEN_MAX_SANDBOXES", 100, "most sandboxes that are in use at once", low=1
     )
     max_cost_usd: float = _setting(
         "CODEGEN_MAX_COST_USD", 0.0, "most that the models of one run may cost; 0 is no cap", low=0

@@ -28,6 +28,8 @@ from actors.effects import Breed, Effect, ForgetBirths, Kill, Send, addressed
 from actors.lineage import LOOK_SECONDS, LOOK_SIGNAL, ORPHANED_SECONDS, Lineage, has_ended
 from actors.nursery import MAX_CHILDREN, Nursery
 from actors.roster import Roster, key
+from actors.sandbox.base import runs_commands
+from actors.sandbox.choose import chosen_kind
 from actors.seats import Seats
 from actors.watchdog import Watchdog
 
@@ -56,16 +58,16 @@ class Supervisor(BaseActor):
     def __init__(self) -> None:
         super().__init__()
         settings = self.settings
-        uses_containers = settings.sandbox == "docker"  # no auto here
+        has_sandboxes = runs_commands(chosen_kind(settings))
         self._roster = Roster(
             seats=Seats(
                 max_runs=settings.max_runs,
-                max_sandboxes=settings.max_sandboxes if uses_containers else None,
+                max_sandboxes=settings.max_sandboxes if has_sandboxes else None,
             ),
             spares=settings.spare_actors,
             idle_seconds=settings.idle_seconds,
             sandbox_idle_seconds=(
-                settings.sandbox_idle_seconds if uses_containers else settings.idle_seconds
+                settings.sandbox_idle_seconds if has_sandboxes else settings.idle_seconds
             ),
             clock=time.monotonic,
         )

@@ -2,7 +2,7 @@
 
 So each is an origin of its own: it runs its scripts and keeps its data, and to the service's API
 and its page it is a foreign page. With the static sandbox the gateway is the app's web server; with
-Docker it is the proxy before the project's container, and a small page stands where the app is
+any other it is the proxy before the project's dev server, and a small page stands where the app is
 still being started.
 """
 
@@ -21,6 +21,7 @@ from actors.errors import (
     ServiceError,
     StorageUnavailable,
 )
+from actors.sandbox.base import runs_commands
 from actors.settings import Settings
 from gateway.apps import Apps, Whereabouts
 from gateway.banner import BEHIND
@@ -90,7 +91,7 @@ def slug_in(host: str, settings: Settings) -> str | None:
 async def _serve_app(request: web.Request, slug: str) -> web.StreamResponse:
     context = request.app[CONTEXT]
     project_id = await request.app[APPS].project_at(slug)
-    if context.sandbox.kind == "static":
+    if not runs_commands(context.sandbox.kind):
         return await serve_stored(request, context.reader, project_id)
     origin, host = request.headers.get(hdrs.ORIGIN), request.headers[hdrs.HOST]
     if is_socket(request) and origin is not None and not is_same_origin(origin, host):

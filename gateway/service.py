@@ -26,8 +26,10 @@ from aiohttp import web
 from actors.errors import ServiceError, StateDirUnusable, StorageUnavailable
 from actors.messages import ReviveProject
 from actors.reader import MAX_PAGE_ROWS, Reader
-from actors.sandbox.choose import choose_sandbox, reap
+from actors.sandbox.base import runs_commands
+from actors.sandbox.choose import choose_sandbox
 from actors.sandbox.doors import remove_left_sockets
+from actors.sandbox.reap import reap
 from actors.sandbox.retire import retire
 from actors.service_log import configure_logging, rotate_log
 from actors.settings import Settings
@@ -98,7 +100,7 @@ class Service:
             database_url=database.url,
             sandbox=sandbox.kind,  # decided once, for every actor
         )
-        if sandbox.kind == "docker":
+        if runs_commands(sandbox.kind):
             await self._remove_leftover_sandboxes(reader)
             await self._retire_sandboxes()
         self._actors = ActorSystem(
@@ -132,7 +134,7 @@ class Service:
         """Have runs go on that wait for the day's cap; remove sandboxes that nobody uses."""
         if self._settings.max_daily_cost_usd > 0:
             await self._revive_in_background()
-        if self._settings.sandbox == "docker":
+        if runs_commands(self.context.sandbox.kind):
             await self._retire_sandboxes()
 
     def _occupy(self, stack: AsyncExitStack) -> socket.socket:
@@ -201,7 +203,7 @@ class Service:
                 log.info("removed %d sandboxes that nobody has used lately", removed)
 
     async def _remove_leftover_sandboxes(self, reader: Reader) -> None:
-        """Remove the containers of projects that were deleted while no engine answered."""
+        """Remove the sandboxes of projects that were deleted while they could not be."""
         known: set[str] = set()
         cursor: str | None = None
         try:
@@ -213,10 +215,10 @@ class Service:
                     break
             removed = await reap(self._settings, known)
         except ServiceError as error:
-            log.warning("leftover containers stay: %s", error)
+            log.warning("leftover sandboxes stay: %s", error)
         else:
             if removed:
-                log.info("removed %d containers of deleted projects", removed)
+                log.info("removed %d sandboxes of deleted projects", removed)
 
     async def _revive_in_background(self) -> None:
         """Have the projects with an open run or a queue go on, after a start or a crash."""

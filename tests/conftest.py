@@ -13,6 +13,7 @@ hypothesis.settings.load_profile("no timed tests")
 pytest_plugins = [
     "tests.support.postgres",
     "tests.support.docker",
+    "tests.support.bubblewrap",
     "tests.support.openrouter",
     "tests.support.model_client",
     "tests.support.service",

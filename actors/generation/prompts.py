@@ -62,9 +62,9 @@ class PromptContext:
     """What is known when a phase is planned or written.
 
     `descriptions` holds the project's requests, oldest first; the last one is this run's.
-    `sandbox` is the sandbox's kind, docker or static. `phase_number` counts from 1 over the whole
-    project, `phases_left` is what this run may still do, this phase included. `files` holds the
-    texts of all finished files: the planner is shown their paths and sizes, the implementer the
+    `sandbox` is the sandbox's kind. `phase_number` counts from 1 over the whole project,
+    `phases_left` is what this run may still do, this phase included. `files` holds the texts of
+    all finished files: the planner is shown their paths and sizes, the implementer the
     code. `problems` are the app's open problems, oldest first. The implementer also needs `plan`
     and, after an interruption, which of its paths are `finished` already and which one is
     `unfinished`: that one is continued. `complaint` is what was wrong with the last answer.

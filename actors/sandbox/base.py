@@ -1,8 +1,8 @@
 """The port to a sandbox: where one project's files are installed and served.
 
-Adapters: `workspace.py` (runs commands, over a `Runtime` such as Docker's) and `static.py` (the
-gateway serves the stored files). One contract test, `tests/integration/test_sandbox_contract.py`,
-runs over all of them.
+Adapters: `workspace.py` (runs commands, over a `Runtime`: Docker's or bubblewrap's), and
+`static.py` (the gateway serves the stored files). One contract test,
+`tests/integration/test_sandbox_contract.py`, runs over all of them.
 Errors are `actors.errors.SandboxError` and its children. Every method may be cancelled; the work
 inside the sandbox then ends as well, within the time that the adapter names.
 """
@@ -16,7 +16,13 @@ from typing import Literal, Protocol
 #: Called for every line of output: (stream, line); stream is "stdout", "stderr" or "progress".
 LogSink = Callable[[str, str], None]
 
+SandboxKind = Literal["docker", "bubblewrap", "static"]
 Health = Literal["absent", "stopped", "running", "serving"]
+
+
+def runs_commands(kind: str) -> bool:
+    """Say whether sandboxes of this kind install, build and serve; the static one only serves."""
+    return kind != "static"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

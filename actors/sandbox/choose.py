@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Collection, Mapping
+import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import aiodocker
 import aiohttp
 
 from actors.errors import SandboxUnavailable
 from actors.sandbox import engine
-from actors.sandbox.base import LogSink, Sandbox
+from actors.sandbox.base import LogSink, Sandbox, SandboxKind
+from actors.sandbox.bubblewrap import BubblewrapRuntime
 from actors.sandbox.builder import Builder
-from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, network_name, service_id
+from actors.sandbox.container import network_name
 from actors.sandbox.docker import DockerRuntime
-from actors.sandbox.doors import remove_foreign_door_directories
-from actors.sandbox.engine import ClientFactory, engine_errors
+from actors.sandbox.engine import ClientFactory
 from actors.sandbox.output import OutputLog
-from actors.sandbox.project_container import delete_container, delete_volume
+from actors.sandbox.probe import why_no_bubblewrap
 from actors.sandbox.protection import missing_protection
 from actors.sandbox.static import DEFAULT_NOTE, StaticSandbox
+from actors.sandbox.system_calls import system_call_filter
 from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
 
@@ -37,7 +38,12 @@ OPEN_NOTE = (
     "loopback (CODEGEN_SANDBOX_EGRESS=always)."
 )
 
-SandboxKind = Literal["docker", "static"]
+BUBBLEWRAP_NOTE = (
+    "Apps run in namespaces that bubblewrap makes, with node from this machine. Weaker than with "
+    "Docker: the memory limit holds for each process, not for their sum, and processors are not "
+    f"limited (apps have a lower priority). For that, {HOW_TO_GET_DOCKER}."
+)
+UNFILTERED_NOTE = " On this kind of machine there is no filter of system calls either."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,35 +57,65 @@ class SandboxChoice:
 async def choose_sandbox(
     settings: Settings, connect: ClientFactory = engine.connect
 ) -> SandboxChoice:
-    """Resolve `CODEGEN_SANDBOX`: with `auto`, Docker if an engine answers within 2 s.
+    """Resolve `CODEGEN_SANDBOX`: with `auto` the first that works of Docker, bubblewrap, static.
 
-    Raises SandboxUnavailable where Docker is forced and no engine answers.
+    An engine has 2 s to answer, bubblewrap 5 s for a first command. Raises SandboxUnavailable where
+    a kind is forced that does not work.
     """
     if settings.sandbox == "static":
         return SandboxChoice(kind="static", note=DEFAULT_NOTE)
+    if settings.sandbox == "bubblewrap":
+        return await _choose_bubblewrap(settings)
     try:
         info = await _ask_engine(connect)
     except SandboxUnavailable as error:
-        return _without_engine(settings, str(error))
+        return await _without_engine(settings, str(error))
     notes = [OPEN_NOTE] if network_name(settings) else []
     return SandboxChoice(
         kind="docker", note=" ".join([*notes, *missing_protection(info, settings)])
     )
 
 
-def _without_engine(settings: Settings, reason: str) -> SandboxChoice:
+async def _without_engine(settings: Settings, reason: str) -> SandboxChoice:
     if settings.sandbox == "docker":
         raise SandboxUnavailable(
             f"CODEGEN_SANDBOX=docker, but no Docker engine answers: {reason}. "
-            f"To go on, {HOW_TO_GET_DOCKER}; or set CODEGEN_SANDBOX=static."
+            f"To go on, {HOW_TO_GET_DOCKER}; or set CODEGEN_SANDBOX=bubblewrap, or "
+            "CODEGEN_SANDBOX=static."
         )
+    no_bubblewrap = await why_no_bubblewrap(settings)
+    if no_bubblewrap is None:
+        return _bubblewrap()
     return SandboxChoice(
         kind="static",
         note=(
             "Apps are served as static files and no dependencies are installed, since no Docker "
-            f"engine answers: {reason}. For full sandboxes, {HOW_TO_GET_DOCKER}."
+            f"engine answers: {reason}; and apps cannot run in bubblewrap: {no_bubblewrap}. For "
+            f"full sandboxes, {HOW_TO_GET_DOCKER}; or mend what keeps bubblewrap from running."
         ),
     )
+
+
+async def _choose_bubblewrap(settings: Settings) -> SandboxChoice:
+    reason = await why_no_bubblewrap(settings)
+    if reason is not None:
+        raise SandboxUnavailable(
+            f"CODEGEN_SANDBOX=bubblewrap, but apps cannot run in it: {reason}. "
+            "To go on, mend this; or set CODEGEN_SANDBOX=auto."
+        )
+    return _bubblewrap()
+
+
+def _bubblewrap() -> SandboxChoice:
+    is_filtered = system_call_filter(platform.machine()) is not None
+    note = BUBBLEWRAP_NOTE if is_filtered else BUBBLEWRAP_NOTE + UNFILTERED_NOTE
+    return SandboxChoice(kind="bubblewrap", note=note)
+
+
+def chosen_kind(settings: Settings) -> SandboxKind:
+    """Return the kind in the settings of an actor, where the gateway has resolved `auto`."""
+    kinds: dict[str, SandboxKind] = {"docker": "docker", "bubblewrap": "bubblewrap"}
+    return kinds.get(settings.sandbox, "static")
 
 
 def make_sandbox(
@@ -93,6 +129,8 @@ def make_sandbox(
     """Make a project's sandbox of the chosen kind; `note` is the choice's, for the static one."""
     if kind == "docker":
         return docker_sandbox(project_id, settings, on_log)
+    if kind == "bubblewrap":
+        return bubblewrap_sandbox(project_id, settings, on_log)
     return StaticSandbox(project_id, base_url, on_log, note)
 
 
@@ -112,31 +150,11 @@ def docker_sandbox(
     return Workspace(project_id, settings, runtime, log, Builder(settings, make_runtime))
 
 
-async def reap(
-    settings: Settings,
-    known_project_ids: Collection[str],
-    connect: ClientFactory = engine.connect,
-) -> int:
-    """Remove this service's containers whose project does not exist any more; return how many.
-
-    Their volumes and the directories of their doors go with them.
-
-    Call it at the start, before any project gets a sandbox.
-    """
-    removed = 0
-    filters = {"label": [f"{SERVICE_LABEL}={service_id(settings)}"]}
-    with engine_errors():
-        async with connect() as docker:
-            for container in await docker.containers.list(all=True, filters=json.dumps(filters)):
-                if container["Labels"].get(PROJECT_LABEL) not in known_project_ids:
-                    await delete_container(container)
-                    removed += 1
-            found = await docker.volumes.list(filters=filters)  # type: ignore[no-untyped-call]  # aiodocker's
-            for volume in found["Volumes"] or []:
-                if volume["Labels"].get(PROJECT_LABEL) not in known_project_ids:
-                    await delete_volume(docker, volume["Name"])
-    remove_foreign_door_directories(settings, known_project_ids)
-    return removed
+def bubblewrap_sandbox(project_id: str, settings: Settings, on_log: LogSink) -> Workspace:
+    """Make a project's sandbox without a container."""
+    runtime = BubblewrapRuntime(project_id, settings)
+    builder = Builder(settings, BubblewrapRuntime)
+    return Workspace(project_id, settings, runtime, OutputLog(on_log), builder)
 
 
 async def _ask_engine(connect: ClientFactory) -> Mapping[str, Any]:

@@ -10,16 +10,18 @@ inside is joined to the doors to the package registries, which are there while a
 A door that is not there or refuses (the gateway is being restarted) is tried again as soon as
 something in the directory changes, and at least every `MAX_PAUSE` milliseconds.
 
-It runs as a user of its own, so the app can neither end nor trace it, below a shell that starts it
-again: where the memory limit is hit, the kernel may choose it.
+In a container it runs as a user of its own, so the app can neither end nor trace it, below a shell
+that starts it again: where the memory limit is hit, the kernel may choose it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from actors.sandbox.doors import APP_DOOR, EGRESS_DOOR, PACKAGES_DOOR, PROBE_DOOR
+from actors.sandbox.doors import APP_DOOR, EGRESS_DOOR, PACKAGES_DOOR, PROBE_DOOR, DoorKind
 
+APP_DOORS = (APP_DOOR, PROBE_DOOR)
 DOOR_DIR = "/run/codegen"
 PORT = 5173  # of the app
 PROXY_PORT = 3128  # of the proxy for installs
@@ -118,13 +120,14 @@ def relay_arguments(
     port: int = PORT,
     proxy_port: int = PROXY_PORT,
     packages_port: int = PACKAGES_PORT,
+    doors: Sequence[DoorKind] = APP_DOORS,
 ) -> list[str]:
-    """Return the arguments of `node -e` that make it the relay."""
+    """Return the arguments of `node -e` that make it the relay; `doors` are those to the app."""
     ways = [[proxy_port, EGRESS_DOOR], [packages_port, PACKAGES_DOOR]]
-    doors = [[door.name, door.waiting] for door in (APP_DOOR, PROBE_DOOR)]
-    return [_RELAY, *map(json.dumps, (directory, port, ways, doors))]
+    waiting = [[door.name, door.waiting] for door in doors]
+    return [_RELAY, *map(json.dumps, (directory, port, ways, waiting))]
 
 
-def relay_command() -> list[str]:
-    """Return the command of a container's main process."""
-    return ["sh", "-c", _KEEP_RUNNING, "sh", *relay_arguments()]
+def relay_command(doors: Sequence[DoorKind] = APP_DOORS) -> list[str]:
+    """Return the command that runs the relay, such as a container's main command."""
+    return ["sh", "-c", _KEEP_RUNNING, "sh", *relay_arguments(doors=doors)]

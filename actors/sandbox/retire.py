@@ -13,6 +13,7 @@ from actors.sandbox.container import PROJECT_LABEL, SERVICE_LABEL, service_id, v
 from actors.sandbox.doors import door_directory, remove_door_directory
 from actors.sandbox.engine import ClientFactory, engine_errors
 from actors.sandbox.project_container import delete_volume
+from actors.sandbox.project_folder import retire_folders
 from actors.settings import Settings
 
 
@@ -24,9 +25,17 @@ async def retire(
 ) -> int:
     """Remove what was stopped more than `settings.sandbox_keep_days` ago; return how many.
 
-    One that is being started meanwhile is made anew by its project, as one that vanished.
+    One that is being started meanwhile is made anew by its project, as one that vanished. Folders
+    are looked at also where sandboxes are containers now.
     """
     oldest = (now or datetime.now(UTC)) - timedelta(days=settings.sandbox_keep_days)
+    removed = await retire_folders(settings, oldest)
+    if settings.sandbox == "docker":
+        removed += await _retire_containers(settings, oldest, connect)
+    return removed
+
+
+async def _retire_containers(settings: Settings, oldest: datetime, connect: ClientFactory) -> int:
     labels = [f"{SERVICE_LABEL}={service_id(settings)}"]
     filters = json.dumps({"label": labels, "status": ["exited"]})
     removed = 0

@@ -1,8 +1,8 @@
 """The port to what runs a project's commands: Docker's engine, or bubblewrap.
 
-Adapters: `docker.py`. All that a project needs of a sandbox is made of these few calls in
-`workspace.py`, the same for every adapter. They raise `actors.errors.SandboxError` and its children
-alone, SandboxUnavailable where the sandbox itself, and not what runs in it, has failed.
+Adapters: `docker.py`, `bubblewrap.py`. All that a project needs of a sandbox is made of these few
+calls in `workspace.py`, the same for every adapter. They raise `actors.errors.SandboxError` and its
+children alone, SandboxUnavailable where the sandbox itself, and not what runs in it, has failed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Runtime(Protocol):
         ...
 
     async def environment(self) -> Mapping[str, str]:
-        """Return the variables that every command has."""
+        """Return the variables that say how the network is reached: a registry, a proxy."""
         ...
 
     async def platform(self) -> str:

@@ -1,10 +1,10 @@
-"""sandbox: how long a person waits for an app in a container, with an engine of our own.
+"""sandbox: how long a person waits for an app, in a container of our own engine and in bubblewrap.
 
 A Vite app is brought up as a run does it, through the same `Deployment`, until its dev server has
 answered. With an empty cache (*cold*) the packages come from the registry, so that the network
 counts, too; with a *warm cache* they come from ours; a *prepared install* of the same manifest was
 made in the background, and is unpacked. *Wake* is what a visitor of a sleeping project waits for:
-another life of its actor, the same container.
+another life of its actor, the same container or folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from actors.generation.deployment import Deployment
 from actors.sandbox.base import Sandbox
-from actors.sandbox.choose import make_sandbox
+from actors.sandbox.choose import chosen_kind, make_sandbox
 from actors.settings import Settings
 from tests.benchmarks.failure import BenchmarkFailed
 from tests.benchmarks.figures import Figure
@@ -47,40 +47,51 @@ POLL_SECONDS = 0.1
 
 
 async def measure(options: Options) -> list[Figure]:
-    with _settings() as settings:
-        first = _Home("first", settings)
-        cold = await first.bring_up(APP)
-        changed = await first.bring_up(APP | {"main.js": "// other\n"})
-        prepared = await _until_prepared(settings)
-        await first.stop()
-        woken = await first.bring_up(APP | {"main.js": "// other\n"})
-        similar = _Home("similar", settings)
-        warm = await similar.bring_up(SIMILAR)
-        await similar.stop()  # else its install would be prepared beside what follows
-        others = [_Home(f"other-{n}", settings) for n in range(options.sandboxes + 1)]
-        alone = await others[0].bring_up(APP)
-        together = await _together(others[1:])
-        unpacking = [other.unpacking_seconds() for other in others]
-        cacheless = replace(settings, cache_mib=0)
-        loners = [_Home(f"loner-{n}", cacheless) for n in range(options.sandboxes)]
-        apart = await _together(loners)
-        for used in (first, similar, *others, *loners):
-            await used.remove()
+    figures: list[Figure] = []
+    with _engine():
+        for kind, environment in (("docker", os.environ), ("bubblewrap", {})):
+            with tempfile.TemporaryDirectory(prefix="codegen-bench-") as directory:
+                settings = Settings.read(environment, state_dir=directory, sandbox=kind)
+                figures += await _measure(settings, options)
+    return figures
+
+
+async def _measure(settings: Settings, options: Options) -> list[Figure]:
+    first = _Home("first", settings)
+    cold = await first.bring_up(APP)
+    changed = await first.bring_up(APP | {"main.js": "// other\n"})
+    prepared = await _until_prepared(settings)
+    await first.stop()
+    woken = await first.bring_up(APP | {"main.js": "// other\n"})
+    similar = _Home("similar", settings)
+    warm = await similar.bring_up(SIMILAR)
+    await similar.stop()  # else its install would be prepared beside what follows
+    others = [_Home(f"other-{n}", settings) for n in range(options.sandboxes + 1)]
+    alone = await others[0].bring_up(APP)
+    together = await _together(others[1:])
+    unpacking = [other.unpacking_seconds() for other in others]
+    cacheless = replace(settings, cache_mib=0)
+    loners = [_Home(f"loner-{n}", cacheless) for n in range(options.sandboxes)]
+    apart = await _together(loners)
+    for used in (first, similar, *others, *loners):
+        await used.remove()
     at_once = f"{options.sandboxes} at once, until the last one answers"
-    return [
-        Figure("sandbox", "create, install and serve, cold", cold, "s"),
-        Figure("sandbox", "create, install and serve, warm cache", warm, "s"),
-        Figure("sandbox", "create, unpack and serve, prepared install", alone, "s"),
-        Figure("sandbox", "install of these: cold", first.install_seconds, "s"),
-        Figure("sandbox", "install of these: warm cache", similar.install_seconds, "s"),
-        Figure("sandbox", "install of these: prepared", others[0].install_seconds, "s"),
-        Figure("sandbox", "the longest unpacking of all", max(unpacking), "s"),
-        Figure("sandbox", "prepare an install in the background", prepared, "s"),
-        Figure("sandbox", "write a changed file", changed * 1000, "ms"),
-        Figure("sandbox", "wake: start and serve again", woken, "s"),
-        Figure("sandbox", f"{at_once}, prepared install", together, "s"),
-        Figure("sandbox", f"{at_once}, without a cache", apart, "s"),
-    ]
+    seconds = {
+        "create, install and serve, cold": cold,
+        "create, install and serve, warm cache": warm,
+        "create, unpack and serve, prepared install": alone,
+        "install of these: cold": first.install_seconds,
+        "install of these: warm cache": similar.install_seconds,
+        "install of these: prepared": others[0].install_seconds,
+        "the longest unpacking of all": max(unpacking),
+        "prepare an install in the background": prepared,
+        "try a changed file and show it": changed,
+        "wake: start and serve again": woken,
+        f"{at_once}, prepared install": together,
+        f"{at_once}, without a cache": apart,
+    }
+    kind = settings.sandbox
+    return [Figure("sandbox", f"{kind}: {name}", value, "s") for name, value in seconds.items()]
 
 
 async def _together(homes: Sequence[_Home]) -> float:
@@ -99,15 +110,12 @@ async def _until_prepared(settings: Settings) -> float:
 
 
 @contextmanager
-def _settings() -> Iterator[Settings]:
-    """Have an engine, and settings that put the sandboxes there."""
-    with (
-        running_engine() as engine,
-        tempfile.TemporaryDirectory(prefix="codegen-bench-") as directory,
-    ):
+def _engine() -> Iterator[None]:
+    """Have an engine, and the variables that put sandboxes there."""
+    with running_engine() as engine:
         os.environ.update(engine.environment)  # DOCKER_HOST among them, which aiodocker reads
         try:
-            yield Settings.read(os.environ, state_dir=directory, sandbox="docker")
+            yield
         finally:
             for name in engine.environment:
                 del os.environ[name]
@@ -125,7 +133,8 @@ class _Home:
 
     def _deploy(self) -> Deployment:
         def make() -> Sandbox:
-            return make_sandbox("docker", self._project_id, self._settings, self._note, "")
+            kind = chosen_kind(self._settings)
+            return make_sandbox(kind, self._project_id, self._settings, self._note, "")
 
         return Deployment(make, "")
 
@@ -141,8 +150,7 @@ class _Home:
             install_began = time.perf_counter()
             await self._deployment.install(files)
             self.install_seconds = time.perf_counter() - install_began
-        if not self._deployment.is_serving:
-            await self._deployment.serve()
+        await self._deployment.serve()
         if not self._deployment.is_serving:
             raise BenchmarkFailed("the app does not answer")
         return time.perf_counter() - began

@@ -25,11 +25,12 @@ from actors.errors import (
     SandboxUnavailable,
     ServerFailed,
 )
-from actors.sandbox.choose import choose_sandbox, docker_sandbox, make_sandbox, reap
+from actors.sandbox.choose import choose_sandbox, docker_sandbox, make_sandbox
 from actors.sandbox.container import container_names, network_name, volume_name
 from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
 from actors.sandbox.layout import APP_DIR
 from actors.sandbox.output import BURST_LINES, KEPT_LINES, LAST_LINES, MAX_LINE_CHARS
+from actors.sandbox.reap import reap
 from actors.sandbox.task import run_short
 from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
@@ -622,7 +623,8 @@ async def test_sandboxes_of_unknown_projects_are_reaped(make: MakeSandbox, tmp_p
     foreign = make(project_id="gone", state_dir=str(tmp_path / "other"))
     for sandbox in (kept, gone, foreign):
         await sandbox.start()
-    assert await reap(Settings.read({}, state_dir=str(tmp_path)), {"kept"}) == 1
+    settings = Settings.read({}, state_dir=str(tmp_path), sandbox="docker")
+    assert await reap(settings, {"kept"}) == 1
     healths = [(await sandbox.status()).health for sandbox in (kept, gone, foreign)]
     assert healths == ["running", "absent", "running"]
     names = await volume_names()

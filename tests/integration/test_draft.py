@@ -1,21 +1,20 @@
-"""The draft in a real container: what it takes over, what it leaves alone, and how it is undone."""
+"""The draft of a real sandbox: what it takes over, what it leaves alone, and how it is undone."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
-import aiodocker
 import aiohttp
 import pytest
 
 from actors.errors import InstallFailed
-from actors.sandbox.choose import docker_sandbox
+from actors.sandbox.choose import bubblewrap_sandbox, docker_sandbox
 from actors.sandbox.doors import DoorConnector
 from actors.sandbox.layout import APP_DIR
-from actors.sandbox.task import run_short
 from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
 from gateway.doors import Doors
@@ -63,14 +62,20 @@ NEXT = {
 GONE = {"gone.txt", "lib"}
 
 
-@pytest.fixture
+@pytest.fixture(params=["docker", "bubblewrap"])
 async def sandbox(
-    docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[Workspace]:
-    """A container whose app answers with the first files."""
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
-    settings = Settings.read({}, state_dir=str(tmp_path), sandbox_image=docker_engine.image)
-    made = docker_sandbox("demo", settings, SandboxLines())
+    """A sandbox whose app answers with the first files."""
+    settings = Settings.read({}, state_dir=str(tmp_path), cache_mib=0)
+    if request.param == "docker":
+        engine: DockerEngine = request.getfixturevalue("docker_engine")
+        monkeypatch.setenv("DOCKER_HOST", engine.url)
+        settings = replace(settings, sandbox_image=engine.image)
+        made = docker_sandbox("demo", settings, SandboxLines())
+    else:
+        request.getfixturevalue("bubblewrap")
+        made = bubblewrap_sandbox("demo", settings, SandboxLines())
     await made.start()
     await made.write_files(FIRST)
     await made.install_dependencies({})
@@ -95,12 +100,10 @@ async def answer(tmp_path: Path, sandbox: Workspace) -> str:
         doors.close()
 
 
-async def inside(script: str) -> str:
+async def inside(sandbox: Workspace, script: str) -> str:
     """Run a script in the app's folder, as the app's user."""
-    async with aiodocker.Docker() as docker:
-        container = await docker.containers.get("codegen-sandbox-demo")
-        _, output = await run_short(container, APP_DIR, script)
-        return output.decode().strip()
+    _, output = await sandbox._runtime.run_short(APP_DIR, script)
+    return output.decode().strip()
 
 
 async def prepared(sandbox: Workspace) -> None:
@@ -116,17 +119,19 @@ async def test_the_app_goes_on_as_it_is_while_its_next_state_is_prepared(
 ) -> None:
     await prepared(sandbox)
     assert await answer(tmp_path, sandbox) == "v1 one - here"
-    assert await inside("cat ../draft/dist/out ../draft/node_modules/dep/v") == "two" + "v2"
+    assert (
+        await inside(sandbox, "cat ../draft/dist/out ../draft/node_modules/dep/v") == "two" + "v2"
+    )
 
 
 async def test_all_is_taken_over_but_what_the_app_has_made_for_itself(
     sandbox: Workspace, tmp_path: Path
 ) -> None:
-    await inside("echo 17 > data.txt; mkdir uploads; echo photo > uploads/a")
+    await inside(sandbox, "echo 17 > data.txt; mkdir uploads; echo photo > uploads/a")
     await prepared(sandbox)
     await sandbox.end_dev_server()
     await sandbox.draft.take_over(None, GONE, dependencies=True)
-    assert await inside("cat data.txt uploads/a new/deep.txt lib/a.js") == (
+    assert await inside(sandbox, "cat data.txt uploads/a new/deep.txt lib/a.js") == (
         "17\nphoto\nn" + "now a directory"
     )
     await sandbox.start_dev_server()
@@ -134,14 +139,15 @@ async def test_all_is_taken_over_but_what_the_app_has_made_for_itself(
 
 
 async def test_what_was_taken_over_can_be_undone(sandbox: Workspace, tmp_path: Path) -> None:
-    before = await inside("find . | sort; cat lib; cat node_modules/dep/v")
+    before = await inside(sandbox, "find . | sort; cat lib; cat node_modules/dep/v")
     await prepared(sandbox)
     await sandbox.end_dev_server()
     await sandbox.draft.take_over(None, GONE, dependencies=True)
     await sandbox.draft.undo()
     assert (
         await inside(
-            "find . -not -path ./dist -not -path ./new | sort; cat lib; cat node_modules/dep/v"
+            sandbox,
+            "find . -not -path ./dist -not -path ./new | sort; cat lib; cat node_modules/dep/v",
         )
         == before
     )
@@ -162,12 +168,12 @@ async def test_a_failed_install_can_be_mended_in_the_same_draft(sandbox: Workspa
     await sandbox.draft.write_files(NEXT | {"package.json": "{"})
     with pytest.raises(InstallFailed):
         await sandbox.draft.install_dependencies({})
-    await inside("touch ../draft/node_modules/.kept")
+    await inside(sandbox, "touch ../draft/node_modules/.kept")
     await sandbox.draft.write_files({"package.json": NEXT["package.json"]})
     await sandbox.draft.install_dependencies({})
-    found = await inside("cd ../draft/node_modules; ls -A .kept .codegen-own; cat dep/v")
+    found = await inside(sandbox, "cd ../draft/node_modules; ls -A .kept .codegen-own; cat dep/v")
     assert found == ".codegen-own\n.kept\nv2"
-    assert await inside("cat node_modules/dep/v") == "v1"
+    assert await inside(sandbox, "cat node_modules/dep/v") == "v1"
 
 
 async def test_a_second_draft_shares_nothing_with_the_first(sandbox: Workspace) -> None:
@@ -177,19 +183,19 @@ async def test_a_second_draft_shares_nothing_with_the_first(sandbox: Workspace) 
     await sandbox.draft.begin()
     await sandbox.draft.write_files(NEXT | {"package.json": manifest("v3")})
     await sandbox.draft.install_dependencies({})
-    assert await inside("cat ../draft/node_modules/dep/v node_modules/dep/v") == "v3\nv2"
-    assert await inside("ls ../draft") == "lib\nnew\nnode_modules\npackage-lock.json\n" + (
+    assert await inside(sandbox, "cat ../draft/node_modules/dep/v node_modules/dep/v") == "v3\nv2"
+    assert await inside(sandbox, "ls ../draft") == "lib\nnew\nnode_modules\npackage-lock.json\n" + (
         "package.json\npage.txt\nserver.js"
     )
 
 
 async def test_a_draft_is_made_whatever_the_app_has_made_of_its_place(sandbox: Workspace) -> None:
-    await inside("ln -s app ../draft; ln -s app ../former; mkdir ../.codegen-order")
-    await inside("rm -rf node_modules; ln -s /etc node_modules")
+    await inside(sandbox, "ln -s app ../draft; ln -s app ../former; mkdir ../.codegen-order")
+    await inside(sandbox, "rm -rf node_modules; ln -s /etc node_modules")
     await sandbox.draft.begin()
     await sandbox.draft.write_files({"page.txt": "two"})
     await sandbox.draft.take_over(None, set(), dependencies=False)
-    assert await inside("cat page.txt server.js | head -c 3; ls ../draft") == (
+    assert await inside(sandbox, "cat page.txt server.js | head -c 3; ls ../draft") == (
         "two" + "package-lock.json\npage.txt"
     )
-    assert await inside("[ -L ../former ] || cat ../former/files/page.txt") == "one"
+    assert await inside(sandbox, "[ -L ../former ] || cat ../former/files/page.txt") == "one"

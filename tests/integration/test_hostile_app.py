@@ -1,7 +1,7 @@
 """A hostile app: what it tries fails or is contained, and another project's app goes on answering.
 
 It tries from an install script, which may do what the app may and has the way to the registries
-open besides, or from its running server.
+open besides, or from its running server; in a container and in bubblewrap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import psutil
 import pytest
 
 from actors.errors import InstallFailed, SandboxUnavailable
-from actors.sandbox.choose import docker_sandbox
+from actors.sandbox.base import SandboxKind
+from actors.sandbox.choose import make_sandbox
 from actors.sandbox.doors import DoorConnector
 from actors.settings import Settings
 from gateway.doors import Doors
@@ -61,13 +62,13 @@ for (const place of %s) {
 
 
 class Town:
-    """Two projects on one engine: `hostile` and a harmless neighbour that serves."""
+    """Two projects of one service: `hostile` and a harmless neighbour that serves."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, kind: SandboxKind, settings: Settings) -> None:
         self.settings = settings
         self.lines = SandboxLines()
-        self.hostile = docker_sandbox("hostile", settings, self.lines)
-        self.neighbour = docker_sandbox("neighbour", settings, SandboxLines())
+        self.hostile = make_sandbox(kind, "hostile", settings, self.lines, "")
+        self.neighbour = make_sandbox(kind, "neighbour", settings, SandboxLines(), "")
         self._doors = Doors(settings)
         self._session = aiohttp.ClientSession(connector=DoorConnector(self._doors.find))
         self._url = ""
@@ -108,26 +109,46 @@ class Town:
         assert await self._ask(await self.hostile.start_dev_server()) == "hello"
 
 
-@pytest.fixture
-async def town(
-    docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> AsyncIterator[Town]:
+@pytest.fixture(params=["docker", "bubblewrap"])
+def kind(
+    request: pytest.FixtureRequest,
+    docker_engine: DockerEngine,
+    bubblewrap: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SandboxKind:
     monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
-    town = Town(
-        Settings.read(
-            {},
-            state_dir=str(tmp_path),
-            sandbox_image=docker_engine.image,
-            sandbox_memory_mib=256,
-            sandbox_pids=100,
-            sandbox_file_mib=20,
-        )
+    found: SandboxKind = request.param
+    return found
+
+
+@contextlib.asynccontextmanager
+async def town_of(
+    kind: SandboxKind, engine: DockerEngine, path: Path, **flags: object
+) -> AsyncIterator[Town]:
+    """Two projects with low limits."""
+    settings = Settings.read(
+        {},
+        state_dir=str(path),
+        sandbox_image=engine.image,
+        sandbox_memory_mib=256,
+        sandbox_pids=100,
+        sandbox_file_mib=20,
+        **flags,
     )
+    town = Town(kind, settings)
     try:
         await town.start()
         yield town
     finally:
         await town.stop()
+
+
+@pytest.fixture
+async def town(
+    kind: SandboxKind, docker_engine: DockerEngine, tmp_path: Path
+) -> AsyncIterator[Town]:
+    async with town_of(kind, docker_engine, tmp_path) as town:
+        yield town
 
 
 class Listener:
@@ -208,28 +229,14 @@ async def test_the_way_to_the_registries_leads_nowhere_else(town: Town, listener
 
 
 async def test_a_listed_name_that_means_this_machine_leads_nowhere(
-    docker_engine: DockerEngine,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    listener: Listener,
+    kind: SandboxKind, docker_engine: DockerEngine, tmp_path: Path, listener: Listener
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
     place = f"localhost:{listener.ports[1]}"  # what a name may mean a moment after it was checked
-    settings = Settings.read(
-        {},
-        state_dir=str(tmp_path),
-        sandbox_image=docker_engine.image,
-        sandbox_registries=place,
-    )
-    town = Town(settings)
-    try:
-        await town.start()
+    async with town_of(kind, docker_engine, tmp_path, sandbox_registries=place) as town:
         lines = await town.install(CONNECT % json.dumps([place]))
         assert f"{place} HTTP/1.1 403 Forbidden" in lines
         assert any("where no registry may be" in line for line in town.lines.texts("stderr"))
         assert listener.visits == 0
-    finally:
-        await town.stop()
 
 
 WRITE = """
@@ -266,6 +273,8 @@ const fs = require('fs');
 for (const name of %s) console.log((fs.existsSync(name) ? 'seen ' : 'absent ') + name);
 console.log(fs.readdirSync('/run/codegen').join());
 console.log('uid ' + process.getuid() + ' environment ' + JSON.stringify(process.env));
+for (const name of fs.readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name)))
+  try { console.log(fs.readFileSync('/proc/' + name + '/environ', 'utf8')); } catch (error) {}
 """
 
 
@@ -299,6 +308,7 @@ process.kill(-1, 'SIGKILL');
 """
 
 
+@pytest.mark.parametrize("kind", ["docker"], indirect=True)  # the other's is the app's own
 async def test_the_relay_cannot_be_killed(town: Town) -> None:
     with pytest.raises((InstallFailed, SandboxUnavailable)):
         await town.install(KILL)

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiodocker
@@ -18,11 +18,12 @@ import pytest
 from actors.errors import SandboxUnavailable
 from actors.sandbox.builder import BUILDER_ID, CPU_SHARE, Builder
 from actors.sandbox.cache import open_cache
-from actors.sandbox.choose import docker_sandbox, reap
+from actors.sandbox.choose import bubblewrap_sandbox, docker_sandbox
 from actors.sandbox.container import container_names
 from actors.sandbox.docker import DockerRuntime
 from actors.sandbox.doors import DoorConnector
 from actors.sandbox.layout import APP_DIR
+from actors.sandbox.reap import reap
 from actors.sandbox.recipe import Recipe
 from actors.sandbox.runtime import Runtime
 from actors.sandbox.workspace import Workspace
@@ -58,8 +59,9 @@ def app(server: str = SERVER, **members: object) -> dict[str, str]:
 class Street:
     """Projects of one service, one after the other."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, make: Callable[..., Workspace] = docker_sandbox) -> None:
         self.settings = settings
+        self._make = make
         self.templates = settings.path("cache", "templates")
         self._doors = Doors(settings)
         self._session = aiohttp.ClientSession(connector=DoorConnector(self._doors.find))
@@ -67,7 +69,7 @@ class Street:
 
     def project(self, name: str, lines: SandboxLines, **changes: object) -> Workspace:
         settings = Settings.read(self.settings.environment(), **changes)
-        self._made.append(docker_sandbox(name, settings, lines))
+        self._made.append(self._make(name, settings, lines))
         return self._made[-1]
 
     async def serve(self, sandbox: Workspace, files: dict[str, str]) -> str:
@@ -117,7 +119,12 @@ async def street(
     docker_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[Street]:
     monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
-    settings = Settings.read({}, state_dir=str(tmp_path / "s"), sandbox_image=docker_engine.image)
+    settings = Settings.read(
+        {},
+        state_dir=str(tmp_path / "s"),
+        sandbox="docker",
+        sandbox_image=docker_engine.image,
+    )
     street = Street(settings)
     yield street
     await street.close()
@@ -246,3 +253,19 @@ async def _begin_and_end(builder: Builder) -> None:
     builder.begin(Recipe({"package.json": "{}"}))
     await asyncio.wait(asyncio.all_tasks() - before)
     await builder.close()
+
+
+@pytest.mark.usefixtures("bubblewrap")
+async def test_bubblewrap_shares_installs_as_well(tmp_path: Path) -> None:
+    street = Street(Settings.read({}, state_dir=str(tmp_path / "s")), bubblewrap_sandbox)
+    first, second = SandboxLines(), SandboxLines()
+    try:
+        sandbox = street.project("first", first)
+        assert await street.serve(sandbox, app(HOSTILE + SERVER)) == "seven: planted"
+        await wait_until(lambda: any(street.templates.glob("*.tar")))
+        other = street.project("second", second, sandbox_registries="registry.example")
+        assert await street.serve(other, app(name="second")) == "seven: true"
+        await second.wait_for_line(UNPACKED)
+        assert "$ npm install" not in second.texts("progress")
+    finally:
+        await street.close()

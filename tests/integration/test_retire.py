@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +23,11 @@ def settings(
 ) -> Settings:
     monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
     return Settings.read(
-        {}, state_dir=str(tmp_path), sandbox_image=docker_engine.image, sandbox_keep_days=1
+        {},
+        sandbox="docker",
+        state_dir=str(tmp_path),
+        sandbox_image=docker_engine.image,
+        sandbox_keep_days=1,
     )
 
 
@@ -50,7 +55,7 @@ async def test_what_was_stopped_long_ago_is_removed_and_can_be_made_anew(
 async def test_another_service_s_sandboxes_are_none_of_ours(
     settings: Settings, tmp_path: Path
 ) -> None:
-    theirs = Settings.read({}, state_dir=str(tmp_path / "x"), sandbox_image=settings.sandbox_image)
+    theirs = replace(settings, state_dir=str(tmp_path / "x"))
     sandbox = docker_sandbox("theirs", theirs, lambda *_: None)
     try:
         await sandbox.start()

@@ -1,4 +1,4 @@
-"""What every sandbox promises, over each adapter: Docker with a real engine, and static."""
+"""What every sandbox promises, over each adapter: Docker with a real engine, bubblewrap, static."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from actors.errors import InvalidInput
-from actors.sandbox.base import Sandbox
-from actors.sandbox.choose import SandboxKind, make_sandbox
+from actors.sandbox.base import Sandbox, SandboxKind
+from actors.sandbox.choose import make_sandbox
 from actors.settings import Settings
 from tests.support.docker import DockerEngine
 from tests.support.sandbox_log import SandboxLines
@@ -24,7 +24,7 @@ def lines() -> SandboxLines:
     return SandboxLines()
 
 
-@pytest.fixture(params=["docker", "static"])
+@pytest.fixture(params=["docker", "bubblewrap", "static"])
 async def sandbox(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -37,6 +37,8 @@ async def sandbox(
         engine: DockerEngine = request.getfixturevalue("docker_engine")
         monkeypatch.setenv("DOCKER_HOST", engine.url)
         settings = Settings.read({}, state_dir=str(tmp_path), sandbox_image=engine.image)
+    elif kind == "bubblewrap":
+        request.getfixturevalue("bubblewrap")
     sandbox = make_sandbox(kind, "contract", settings, lines, BASE_URL)
     yield sandbox
     await sandbox.remove()
@@ -44,7 +46,7 @@ async def sandbox(
 
 
 async def test_a_project_goes_from_start_to_removal(sandbox: Sandbox) -> None:
-    assert sandbox.kind in ("docker", "static")
+    assert sandbox.kind in ("docker", "bubblewrap", "static")
     started = await sandbox.start()
     await sandbox.write_files({"index.html": "<h1>hi</h1>", "src/a.js": "1"})
     await sandbox.install_dependencies({})

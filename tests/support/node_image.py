@@ -47,21 +47,25 @@ def node_image_tar() -> Path:
     """Return the tar, made now unless an earlier run left it."""
     if shutil.which("busybox") is None:
         raise RuntimeError("busybox is missing; run scripts/test, which installs busybox-static")
-    source = _host_source() or NodeSource("npm-node22-npm11")
-    cache = Path.home() / ".cache" / "codegen-tests"
-    cache.mkdir(parents=True, exist_ok=True)
+    source = host_source() or NodeSource("npm-node22-npm11")
+    cache = cache_directory()
     path = cache / f"node-image-{RECIPE}-{source.name}.tar"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             draft = Path(scratch, "draft.tar")
-            node = (
-                source.node or _fetched(f"node-linux-{_npm_machine()}", "22", scratch) / "bin/node"
-            )
-            npm = source.npm or _fetched("npm", "11", scratch)
+            node = source.node or fetched(f"node-linux-{npm_machine()}", "22", scratch) / "bin/node"
+            npm = source.npm or fetched("npm", "11", scratch)
             with tarfile.open(draft, "w") as tar:
                 _fill(tar, node, npm)
             draft.rename(path)
     return path
+
+
+def cache_directory() -> Path:
+    """Return the directory of what the next run of the tests finds again."""
+    cache = Path.home() / ".cache" / "codegen-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 def image_environment() -> list[str]:
@@ -70,7 +74,7 @@ def image_environment() -> list[str]:
     return ["PATH=/usr/bin:/bin", f"NODE_EXTRA_CA_CERTS={CA_BUNDLE}", *passed]
 
 
-def _host_source() -> NodeSource | None:
+def host_source() -> NodeSource | None:
     """The machine's own node and npm, if they are self-contained and new enough for Vite."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
@@ -153,11 +157,11 @@ def _add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
     tar.addfile(member)
 
 
-def _npm_machine() -> str:
+def npm_machine() -> str:
     return {"x86_64": "x64", "aarch64": "arm64"}[platform.machine()]
 
 
-def _fetched(package: str, version: str, directory: str) -> Path:
+def fetched(package: str, version: str, directory: str) -> Path:
     """Fetch the newest `version`.* of a package and unpack it; its checksum is verified."""
     request = urllib.request.Request(
         f"{REGISTRY}/{package}", headers={"Accept": "application/vnd.npm.install-v1+json"}

@@ -97,6 +97,7 @@ PURE = {
     "actors.records",
     "actors.registries",
     "actors.rehearsal",
+    "actors.sandbox.system_calls",
     "actors.seats",
     "actors.spares",
     "actors.roster",

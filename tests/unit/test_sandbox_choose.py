@@ -16,21 +16,25 @@ from tests.support.sandbox_log import SandboxLines
 
 @pytest.fixture
 def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither Docker nor bubblewrap; with the latter, see integration/test_bubblewrap_choice.py."""
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
 
 
 @pytest.mark.usefixtures("no_engine")
-async def test_auto_is_static_without_an_engine_and_says_why_and_what_to_do() -> None:
-    choice = await choose_sandbox(Settings.read({}))
+async def test_auto_is_static_without_an_engine_and_says_why_and_what_to_do(
+    tmp_path: Path,
+) -> None:
+    choice = await choose_sandbox(Settings.read({}, state_dir=str(tmp_path)))
     assert choice.kind == "static"
     for words in ("no dependencies are installed", "absent.sock", "apt-get install docker.io"):
         assert words in choice.note
 
 
 @pytest.mark.usefixtures("no_engine")
-async def test_docker_without_an_engine_is_refused_with_a_way_out() -> None:
+async def test_docker_without_an_engine_is_refused_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(SandboxUnavailable, match="CODEGEN_SANDBOX=static"):
-        await choose_sandbox(Settings.read({}, sandbox="docker"))
+        await choose_sandbox(Settings.read({}, sandbox="docker", state_dir=str(tmp_path)))
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -40,7 +44,9 @@ async def test_static_is_static_without_asking() -> None:
     assert "CODEGEN_SANDBOX=static" in choice.note
 
 
-async def test_another_server_is_not_taken_for_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_server_is_not_taken_for_an_engine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="<html>", content_type="text/html")
 
@@ -49,9 +55,10 @@ async def test_another_server_is_not_taken_for_an_engine(monkeypatch: pytest.Mon
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{runner.addresses[0][1]}")
     try:
-        choice = await choose_sandbox(Settings.read({}))
+        choice = await choose_sandbox(Settings.read({}, state_dir=str(tmp_path)))
     finally:
         await runner.cleanup()
     assert choice.kind == "static"

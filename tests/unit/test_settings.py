@@ -48,7 +48,11 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("CODEGEN_IDLE_SECONDS", "nan", "must be a number"),
         ("CODEGEN_IDLE_SECONDS", "inf", "must be a number"),
         ("CODEGEN_IDLE_SECONDS", "-1", "must be at least 0, not '-1'"),
-        ("CODEGEN_SANDBOX", "podman", "must be one of auto, docker, static, not 'podman'"),
+        (
+            "CODEGEN_SANDBOX",
+            "podman",
+            "must be one of auto, docker, bubblewrap, static, not 'podman'",
+        ),
         ("CODEGEN_PREVIEW_DOMAIN", "*.example.com", "must be a domain such as apps.example.com"),
         ("CODEGEN_PREVIEW_DOMAIN", "example.com/apps", "not 'example.com/apps'"),
         ("CODEGEN_PREVIEW_DOMAIN", "ftp://example.com", "must be a domain"),
