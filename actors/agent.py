@@ -255,6 +255,9 @@ class ProjectAgent:
                 await self._stop_sandbox()  # takes its time
                 await self._store.ping()
                 await self._leave(ev.Hibernated())
+            case m.RemoveSandbox():
+                await self._preview.remove_sandbox()
+                self._office.answer(message, await self._commands.report(message))
             case m.RemoveProject():
                 await self._remove(message)
             case m.RunDelayed():
@@ -346,11 +349,9 @@ class ProjectAgent:
 
     async def _remove(self, request: m.RemoveProject) -> None:
         await self._stop_run(AbortReason.REMOVED)
-        await self._preview.stop()
-        await self._deployment.remove()
-        if request.delete:
-            await self._store.remove(self._project_id, self._epoch)
-        await self._leave(is_deleted=request.delete)
+        await self._preview.remove_sandbox()
+        await self._store.remove(self._project_id, self._epoch)
+        await self._leave(is_deleted=True)
         self._office.answer(request, m.Done(request_id=request.request_id))
 
     async def _leave(self, *last_words: ev.Event, is_deleted: bool = False) -> None:

@@ -100,7 +100,7 @@ class Commands:
             await self._cancel(command_id, request.target)
         return m.Done(request_id=request.request_id)
 
-    async def report(self, request: m.ReportProblem) -> m.Done:
+    async def report(self, request: m.ReportProblem | m.RemoveSandbox) -> m.Done:
         """Keep a problem of the running app for the next plan, unless it is known."""
         if request.message not in self._journal.state.problems:
             await self._journal.record(ev.ProblemReported(message=request.message))

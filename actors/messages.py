@@ -99,12 +99,17 @@ class PassivateProject(ProjectRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveProject(ProjectRequest):
-    """End the run, remove the sandbox and leave memory; with `delete`, drop the data as well.
+    """End the run, remove the sandbox, drop the data and leave memory.
 
     Creates the actor where there is none. Answered by `Done`.
     """
 
-    delete: bool = True
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveSandbox(ProjectRequest):
+    """Remove the sandbox with all it holds, also under a run; `message` is as `ReportProblem`'s."""
+
+    message: str
 
 
 # --- gateway or admin -> supervisor --------------------------------------------------------------
@@ -312,13 +317,10 @@ class Ping(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pong(Message):
-    """Project actor or nursery -> supervisor: its mailbox and its loop work; its process id.
-
-    `nursery` is the sender's number, 0 of a project actor.
-    """
+    """Project actor or nursery -> supervisor: its mailbox and its loop work; its process id."""
 
     pid: int
-    nursery: int = 0
+    nursery: int = 0  # its number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,11 +383,7 @@ class ProjectGone(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaveGranted(Message):
-    """Supervisor -> project actor: nothing more comes; exit.
-
-    Requests that were under way before it go back to the supervisor, which keeps them for the
-    actor's successor.
-    """
+    """Supervisor -> project actor: exit; requests that crossed with it go back, to be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

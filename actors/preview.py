@@ -99,6 +99,11 @@ class Preview:
         await self._stop_opening()
         await self._vigil.stop()
 
+    async def remove_sandbox(self) -> None:
+        """Remove what the app runs in; whoever uses it meanwhile finds it gone."""
+        await self.stop()
+        await self._deployment.remove()
+
     async def _stop_opening(self) -> None:
         """Cancel the task and wait for its end; a failure that nobody was told is forgotten."""
         task, self._task = self._task, None

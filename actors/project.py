@@ -77,6 +77,7 @@ class ProjectActor(BaseActor):
         m.FindPreview,
         m.PassivateProject,
         m.RemoveProject,
+        m.RemoveSandbox,
         m.RunGranted,
         m.RunDelayed,
         m.SaveAndStop,

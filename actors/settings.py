@@ -125,6 +125,9 @@ class Settings:
     sandbox_file_mib: int = _setting(
         "CODEGEN_SANDBOX_FILE_MIB", 512, "size limit of one file of a sandbox in MiB", low=1
     )
+    sandbox_disk_mib: int = _setting(
+        "CODEGEN_SANDBOX_DISK_MIB", 4096, "what a sandbox may take on disk in MiB; 0 is any", low=0
+    )
     sandbox_runtime: str = _setting(
         "CODEGEN_SANDBOX_RUNTIME", "", "the engine's runtime for sandboxes, such as runsc"
     )

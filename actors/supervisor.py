@@ -106,6 +106,7 @@ class Supervisor(BaseActor):
         m.GetProject,
         m.PassivateProject,
         m.RemoveProject,
+        m.RemoveSandbox,
         m.WatchProject,
         m.UnwatchProject,
     )

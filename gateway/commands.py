@@ -24,6 +24,7 @@ from actors.messages import (
     PreviewOpened,
     ProjectRequest,
     RemoveProject,
+    RemoveSandbox,
     ReportProblem,
     StartGeneration,
 )
@@ -73,6 +74,12 @@ async def carry_out(actors: Actors, project_id: str, frame: ClientFrame) -> Acce
 async def remove(actors: Actors, project_id: str) -> None:
     """Have the project removed with all its data; errors as above."""
     await _ask_until_answered(actors, RemoveProject(request_id="", project_id=project_id))
+
+
+async def remove_sandbox(actors: Actors, project_id: str, message: str) -> None:
+    """Have the project's sandbox removed, for a problem that the next plan is to know."""
+    request = RemoveSandbox(request_id="", project_id=project_id, message=message)
+    await _ask_until_answered(actors, request)
 
 
 async def open_preview(actors: Actors, project_id: str) -> PreviewOpened:

@@ -38,6 +38,7 @@ from gateway.actor_system import ActorSystem
 from gateway.context import Context
 from gateway.database import Database
 from gateway.day import on_each_new_day
+from gateway.disk import DiskWatch
 from gateway.feed import FeedServer
 from gateway.hub import Hub
 from gateway.listener import BACKLOG, listen
@@ -129,6 +130,10 @@ class Service:
             on_each_new_day(reader.today, self._begin_day), name="what is done each day"
         )
         stack.callback(daily.cancel)
+        if runs_commands(sandbox.kind) and self._settings.sandbox_disk_mib > 0:
+            watch = DiskWatch(self._settings, self._actors, reader)
+            disk = asyncio.create_task(watch.run(), name="what sandboxes take on disk")
+            stack.callback(disk.cancel)
 
     async def _begin_day(self) -> None:
         """Have runs go on that wait for the day's cap; remove sandboxes that nobody uses."""

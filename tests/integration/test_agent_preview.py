@@ -367,6 +367,41 @@ async def test_an_owner_that_was_replaced_meanwhile_starts_nothing_more(
     assert world.desk.told[-1] == m.ProjectGone(project_id="p1")
 
 
+# --- a sandbox that is removed -------------------------------------------------------------------
+
+
+async def test_a_sandbox_that_has_to_go_is_made_anew_for_who_asks_next(
+    world: World, engine: MemoryEngine
+) -> None:
+    await built(world)
+    for _ in range(2):
+        done = await world.request(m.RemoveSandbox, message="It took too much.")
+        assert isinstance(done, m.Done)
+        assert engine.container is None
+    assert world.sink.types().count("problem_reported") == 1
+    assert await opened(world) is None
+    await served(world, 2)
+    assert engine.container is not None
+    assert engine.container.files == APP
+
+
+async def test_a_run_whose_sandbox_is_removed_goes_on_in_another(
+    world: World, engine: MemoryEngine
+) -> None:
+    hold = engine.hold("install_dependencies")
+    world.model.add_phase("Base", APP, last=True)
+    await world.live()
+    await world.generate("first")
+    await reached(hold)
+    assert isinstance(await world.request(m.RemoveSandbox, message="Too much."), m.Done)
+    hold.release()
+    await world.sink.expect("generation_complete")
+    assert engine.containers_made == 2
+    assert engine.container is not None
+    assert engine.container.files == APP
+    assert engine.container.is_serving
+
+
 # --- the last good state -------------------------------------------------------------------------
 
 UNBUILT = {"package.json": '{"scripts": {"build": "test -f missing.js"}}\n'}
