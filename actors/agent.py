@@ -16,12 +16,7 @@ from actors import events as ev
 from actors import messages as m
 from actors.addresses import preview_url
 from actors.commands import Commands
-from actors.errors import (
-    Fenced,
-    ProjectBusy,
-    ServiceError,
-    StorageUnavailable,
-)
+from actors.errors import Fenced, ProjectBusy, ServiceError, StorageUnavailable
 from actors.feed import Feed
 from actors.generation.budget import Budget
 from actors.generation.deployment import Deployment
@@ -265,6 +260,7 @@ class ProjectAgent:
             case m.RunGranted():
                 await self._preview.give_way()
                 self._start_run()
+                self._preview.accompany()
             case m.SaveAndStop():
                 await self._stop_run(AbortReason.SHUTDOWN)
                 await self._preview.stop()
@@ -339,6 +335,8 @@ class ProjectAgent:
         has_stopped = await self._runner.stop(reason, *also)
         if was_active:
             self._office.tell_supervisor(m.RunEnded(project_id=self._project_id))
+            if reason is AbortReason.USER:
+                self._preview.accompany()
         return has_stopped
 
     def _note_sandbox_log(self, stream: str, line: str) -> None:

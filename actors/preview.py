@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from actors import events as ev
 from actors.errors import (
+    BuildFailed,
     Fenced,
     InstallFailed,
     InternalError,
@@ -81,6 +82,13 @@ class Preview:
             self._stage = "reading the files"
             self._task = asyncio.create_task(self._work(), name=f"preview-{project_id}")
 
+    def accompany(self) -> None:
+        """Have the last good state up beside a run, or behind one that was stopped."""
+        if self._task is None and not self._deployment.is_serving:
+            project_id = self._journal.state.project_id
+            self._stage = "starting the app as it was"
+            self._task = asyncio.create_task(self._bring_back(), name=f"preview-{project_id}")
+
     def watch(self, sandbox: Sandbox) -> None:
         """Keep the app alive whose dev server this sandbox has started."""
         self._vigil.watch(sandbox)
@@ -90,9 +98,8 @@ class Preview:
         self._vigil.cancel()
 
     async def give_way(self) -> None:
-        """Leave the sandbox to a run: start nothing beside it but a server that stops meanwhile."""
+        """Leave the sandbox to a run: try no files beside it."""
         await self._stop_opening()
-        await self._vigil.give_way()
 
     async def stop(self) -> None:
         """Start nothing more: the sandbox is to be stopped."""
@@ -131,6 +138,18 @@ class Preview:
         self._task = None
         await self._on_end()
 
+    async def _bring_back(self) -> None:
+        try:
+            async with self._deployment.turn:
+                if not self._deployment.is_serving:
+                    await self._serve_good()
+        except Fenced:
+            return  # the agent is leaving
+        except ServiceError as error:
+            log.warning("%s: its app stays down: %s", self._journal.state.project_id, error)
+        self._task = None
+        await self._on_end()
+
     async def _tell(self, stopped: ev.ServerStopped) -> None:
         await self._journal.record(stopped)
         self._rest()
@@ -140,7 +159,7 @@ class Preview:
         if self._journal.state.run is None:
             await self._start_app()
         else:
-            await self._serve()
+            await self._serve_good()
         self._rest()
 
     async def _start_app(self) -> None:
@@ -159,7 +178,7 @@ class Preview:
                 ev.SandboxStarted(kind=deployment.kind, container_id=started.container_id)
             )
         self._stage = "starting the dev server"
-        if not deployment.have_failed(files) or not await deployment.fall_back(files):
+        if not deployment.have_failed(files) or not await deployment.fall_back():
             await self._try(files)
         await self._journal.record(ev.ServerStarted(url=deployment.address))
 
@@ -172,12 +191,19 @@ class Preview:
             if deployment.needs_install(files):
                 self._stage = "installing dependencies"
                 await deployment.install(files)
+            if deployment.is_drafting and deployment.needs_check(files):
+                self._stage = "checking the build"
+                await deployment.check(files)
             self._stage = "starting the dev server"
             await deployment.serve()
-        except (InstallFailed, ServerFailed):
-            if not await deployment.fall_back(files):
+        except (InstallFailed, BuildFailed, ServerFailed):
+            await deployment.note_failure(files)
+            if not await deployment.fall_back():
                 raise
 
-    async def _serve(self) -> None:
-        await self._deployment.start_server()
-        await self._journal.record(ev.ServerStarted(url=self._deployment.address))
+    async def _serve_good(self) -> None:
+        """Start the app's last good state, if there is one; what else there is a run brings up."""
+        await self._deployment.ready()
+        if self._deployment.is_good:
+            await self._deployment.start_server()
+            await self._journal.record(ev.ServerStarted(url=self._deployment.address))

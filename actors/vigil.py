@@ -71,12 +71,6 @@ class Vigil:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="vigil")
 
-    async def give_way(self) -> None:
-        """Leave the sandbox to somebody else: end a restart, go on watching what serves."""
-        await self.stop()
-        if self._sandbox is not None and self._deployment.is_serving:
-            self.watch(self._sandbox)
-
     def cancel(self) -> None:
         """Begin to end it; nothing is started from here on."""
         if self._task is not None:

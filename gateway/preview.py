@@ -108,7 +108,7 @@ async def _serve_from_sandbox(request: web.Request, project_id: str) -> web.Stre
         if app.url is None:
             return _wait(request, app.sentence)
         try:
-            footer = BEHIND if app.is_behind and _is_visit(request) else b""
+            footer = BEHIND if app.is_behind and _wants_page(request) else b""
             return await proxy.forward(request, app.url, host, lambda: apps.use(project_id), footer)
         except AppUnreachable as error:
             apps.lose(project_id)
@@ -141,6 +141,11 @@ def _is_visit(request: web.Request) -> bool:
     """Say whether somebody goes to the address, as far as is known: older clients do not tell."""
     mode = request.headers.get("Sec-Fetch-Mode", "navigate")
     return mode == "navigate" and not is_socket(request)
+
+
+def _wants_page(request: web.Request) -> bool:
+    """Say whether the answer is to be looked at: scripts ask for `*/*` if nothing else."""
+    return _is_visit(request) and "text/html" in request.headers.get(hdrs.ACCEPT, "")
 
 
 def _wait(request: web.Request, sentence: str = "") -> web.Response:

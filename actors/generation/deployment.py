@@ -18,12 +18,20 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
-from actors.errors import BuildFailed, InstallFailed, SandboxError, ServerFailed
+from actors.errors import (
+    BuildFailed,
+    InstallFailed,
+    SandboxError,
+    SandboxUnavailable,
+    ServerFailed,
+)
 from actors.generation.inventory import (
     Inventory,
+    changed_files,
     content_digest,
     file_digests,
     manifest_digest,
+    take_over_order,
 )
 from actors.generation.package_json import check_script
 from actors.generation.sandbox_handle import SandboxHandle
@@ -45,27 +53,31 @@ class Deployment:
         preview_url: str,
         on_served: Callable[[Sandbox], None] = lambda _: None,
     ) -> None:
-        """`preview_url` is the address to be told: the sandbox's own is the gateway's alone.
-
-        `on_served` is called with the sandbox whenever its dev server has been started.
+        """`preview_url` is the address to be told; `on_served` is called with the sandbox whenever
+        its dev server has been started.
         """
         self.turn = asyncio.Lock()  # of who writes, installs, checks or serves
+        self.starts = 0  # of the dev server
         self._handle = SandboxHandle(make_sandbox, self._read_note)
         self._preview_url = preview_url
         self._on_served = on_served
         self._held: Inventory | None = None  # by the app's folder; None: nobody knows
         self._draft: Inventory | None = None  # by the draft; None: there is none
-        self._is_behind = False
+        self.is_behind = False  # newer files than those that are served did not do
         self._url: str | None = None
 
     @property
     def kind(self) -> str:
-        return self._handle.sandbox.kind
+        return self._sandbox.kind
 
     @property
     def runs_commands(self) -> bool:
         """Whether the sandbox installs and builds; the static one only serves."""
         return self.kind != "static"
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        return self._handle.sandbox
 
     def begin(self) -> None:
         """Start the sandbox in the background, unless that is under way or done."""
@@ -85,6 +97,7 @@ class Deployment:
         `deleted` are the paths that any phase has deleted: a sandbox of which nobody knows what it
         holds may still have them. One that has vanished is made anew, once.
         """
+        await self.ready()  # what was broken off is undone then
         try:
             await self._write_changed(files, deleted)
         except SandboxError as error:
@@ -94,38 +107,38 @@ class Deployment:
 
     async def _write_changed(self, files: Mapping[str, str], deleted: Collection[str]) -> None:
         held, digests = self._held, file_digests(files)
-        if held is None or not held.is_good or self._handle.sandbox.draft is None:
+        if held is None or not held.is_good or self._sandbox.draft is None:
             await self._write_app(files, digests, deleted)
         elif held.files != digests:
             await self._write_draft(files, digests)
         else:
-            self._draft, self._is_behind = None, False
+            self._draft, self.is_behind = None, False
 
     async def _write_app(
         self, files: Mapping[str, str], digests: Mapping[str, str], deleted: Collection[str]
     ) -> None:
         held, self._held = self._held, None  # until all is there: a cancelled write may go on
-        self._draft, self._is_behind = None, False
+        self._draft, self.is_behind = None, False
         if held is None:
             held = Inventory(files={})
             stale = {path for path in deleted if not clashing_path(path, files)}
         else:
             stale = set(held.files)
         gone = sorted(stale - files.keys())
-        changed = _changed(files, digests, held)
+        changed = changed_files(files, digests, held)
         held = replace(held, files=digests)
         with self._losing():
             if gone:
-                await self._handle.sandbox.delete_files(gone)
+                await self._sandbox.delete_files(gone)
             if gone or changed:
                 held = replace(held, is_good=False, failed=None)
-                await self._handle.sandbox.write_files(changed, note=held.dump())
-                if not self._handle.sandbox.reloads_files:
+                await self._sandbox.write_files(changed, note=held.dump())
+                if not self._sandbox.reloads_files:
                     self._url = None  # it is started again
         self._held = held
 
     async def _write_draft(self, files: Mapping[str, str], digests: Mapping[str, str]) -> None:
-        folder, (draft, self._draft) = self._handle.sandbox.draft, (self._draft, None)
+        folder, (draft, self._draft) = self._sandbox.draft, (self._draft, None)
         assert folder is not None
         with self._losing():
             if draft is None:
@@ -133,19 +146,21 @@ class Deployment:
                 draft = replace(self._known, files={}, is_good=False, failed=None)
             if gone := sorted(draft.files.keys() - files.keys()):
                 await folder.delete_files(gone)
-            if changed := _changed(files, digests, draft):
+            if changed := changed_files(files, digests, draft):
                 await folder.write_files(changed)
         self._draft = replace(draft, files=digests)
 
     async def _note(self, held: Inventory) -> None:
         """Know this of the app's folder, and have the sandbox know it."""
-        self._held = None
-        await self._handle.sandbox.write_files({}, note=held.dump())
-        self._held = held
+        with self._losing(BaseException):
+            self._held = None
+            await self._sandbox.write_files({}, note=held.dump())
+            self._held = held
 
     @property
     def _known(self) -> Inventory:
-        assert self._held is not None, "the files are written first"
+        if self._held is None:  # the files were written first
+            raise SandboxUnavailable("The sandbox was lost; generate again.")
         return self._held
 
     @property
@@ -166,14 +181,14 @@ class Deployment:
             return
         held = self._held = replace(self._known, installed=None)
         with self._losing():
-            await self._handle.sandbox.install_dependencies(files)
+            await self._sandbox.install_dependencies(files)
             await self._note(replace(held, installed=installed))
         self._url = None
 
     def needs_check(self, files: Mapping[str, str]) -> bool:
         """Say whether there is a script to check these files with, and they have not passed it."""
-        has_script = self.runs_commands and check_script(files) is not None
-        return has_script and self._tried.checked != content_digest(files)
+        has_script = self.runs_commands and check_script(files)
+        return bool(has_script) and self._tried.checked != content_digest(files)
 
     async def check(self, files: Mapping[str, str]) -> None:
         """Run the script that checks the files; it is repeated until the same files pass it.
@@ -189,21 +204,21 @@ class Deployment:
             return
         self._url = None
         with self._losing():
-            await self._handle.sandbox.run_check(script)
+            await self._sandbox.run_check(script)
             await self._note(replace(self._known, checked=checked))
 
     async def _try(self, step: Callable[[Draft], Awaitable[None]]) -> None:
         """Do something in the draft beside the app, or, where they take too much memory, alone."""
-        draft = self._handle.sandbox.draft
+        draft, was_served = self._sandbox.draft, self.is_serving
         assert draft is not None
         with self._losing():
             try:
                 await step(draft)
             except (InstallFailed, BuildFailed) as error:
-                if not error.was_killed or self._url is None:
+                if not error.was_killed or not was_served:
                     raise
                 self._url = None
-                await self._handle.sandbox.end_dev_server()
+                await self._sandbox.end_dev_server()
                 await step(draft)
 
     @property
@@ -230,121 +245,132 @@ class Deployment:
             return
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                health = (await self._handle.sandbox.status()).health
+                health = (await self._sandbox.status()).health
         except TimeoutError:
             return
         except SandboxError:
-            health = (
-                "serving" if await self._handle.sandbox.is_answering(LOOK_SECONDS) else "absent"
-            )
+            health = "serving" if await self._sandbox.is_answering(LOOK_SECONDS) else "absent"
         if health in ("absent", "stopped"):
             self._forget()
         elif health != "serving":
             self._url = None
 
     @property
-    def is_behind(self) -> bool:
-        """Whether newer files than those that are served have been tried, and did not do."""
-        return self._is_behind
+    def is_drafting(self) -> bool:
+        """Whether newer files than the app's are being tried."""
+        return self._draft is not None
 
     @property
     def needs_start(self) -> bool:
         """Whether `serve` starts the dev server; else it shows what is new by itself."""
-        draft = self._draft
-        if self._url is None or draft is None:
+        if self._url is None or self._draft is None:
             return self._url is None
-        return draft.installed != self._known.installed or not self._handle.sandbox.reloads_files
+        return self._has_new_dependencies or not self._sandbox.reloads_files
+
+    @property
+    def _has_new_dependencies(self) -> bool:
+        draft = self._sandbox.draft
+        is_touched = draft is not None and draft.touches_dependencies
+        return is_touched or self._tried.installed != self._known.installed
 
     async def serve(self) -> str:
         """Have the app answer with the files that were written; returns where it can be found.
 
         Raises ServerFailed, the app's folder being as it was before where that was good.
         """
+        is_up = self.is_serving and (self.is_good or await self._sandbox.is_well(RELOAD_SECONDS))
         if self._draft is not None:
             await self._take_over(self._draft)
-        elif self._url is None or not await self._has_proved_itself():
+        elif not is_up:
             await self.start_server()
         if not self._known.is_good:
             await self._note(replace(self._known, is_good=True))
-        self._is_behind = False
+        self.is_behind = False
         return self.address
 
-    async def _has_proved_itself(self) -> bool:
-        return self._known.is_good or await self._handle.sandbox.is_well(RELOAD_SECONDS)
-
     async def _take_over(self, draft: Inventory) -> None:
-        former, folder, has_to_start = self._known, self._handle.sandbox.draft, self.needs_start
+        former, sandbox, has_to_start = self._known, self._sandbox, self.needs_start
+        has_modules = self._has_new_dependencies
+        order = take_over_order(former, draft, builds=has_to_start, dependencies=has_modules)
+        folder = sandbox.draft
         assert folder is not None
-        self._held = self._draft = None  # until all is done
-        changed = [path for path in draft.files if draft.files[path] != former.files.get(path)]
-        gone = former.files.keys() - draft.files.keys()
-        with self._losing():
+        with self._losing(BaseException):
+            self._held = self._draft = None  # until all is done
             if has_to_start:
                 self._url = None
-                await self._handle.sandbox.end_dev_server()
-            await folder.take_over(
-                None if has_to_start else changed,
-                gone,
-                dependencies=draft.installed != former.installed,
-            )
+                await sandbox.end_dev_server()
+            await folder.take_over(order)
             try:
                 if has_to_start:
                     await self.start_server()
-                elif not await self._handle.sandbox.is_well(RELOAD_SECONDS):
+                elif not await sandbox.is_well(RELOAD_SECONDS):
                     raise ServerFailed(
                         "With its new files the app does not answer well. Its last lines:",
-                        output=self._handle.sandbox.server_report().output,
+                        output=sandbox.server_report().output,
                     )
             except ServerFailed:
                 self._url = None
                 await folder.undo()
-                await self._note(former)
+                self._held = former
                 raise
             await self._note(replace(draft, is_good=True))
 
     async def start_server(self) -> None:
         """Start the dev server with what the app's folder holds, ending the one before."""
         self._url = None
-        sandbox = self._handle.sandbox
+        sandbox = self._sandbox
         with self._losing():
             self._url = await sandbox.start_dev_server()
+        self.starts += 1
         self._on_served(sandbox)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the app's folder is known to hold a state with which it has answered."""
+        return self._held is not None and self._held.is_good
 
     def have_failed(self, files: Mapping[str, str]) -> bool:
         """Say whether these very files have been tried, in this or an earlier life."""
-        held = self._held
-        return held is not None and held.is_good and held.failed == content_digest(files)
+        return self.is_good and self._known.failed == content_digest(files)
 
-    async def fall_back(self, files: Mapping[str, str]) -> bool:
-        """After these files have failed, have the app up with those that had not.
+    async def note_failure(self, files: Mapping[str, str]) -> None:
+        """Take note, for later lives as well, that these files have been tried and do not do."""
+        if self.is_good and not self.have_failed(files):
+            try:
+                await self._note(replace(self._known, failed=content_digest(files)))
+            except SandboxError as error:
+                log.warning("that files have failed cannot be noted: %s", error)
+
+    async def fall_back(self) -> bool:
+        """After files that failed, have the app up with those that had not.
 
         Says whether there are such; a failure to start it is only logged.
         """
-        held = self._held
-        if held is None or not held.is_good:
+        if not self.is_good:
             return False
         try:
-            if held.failed != content_digest(files):
-                await self._note(replace(held, failed=content_digest(files)))
             if self._url is None:
                 await self.start_server()
         except SandboxError as error:
             log.warning("the app's former state cannot be served: %s", error)
-        self._is_behind = self._url is not None
-        return self._is_behind
+        self.is_behind = self.is_serving
+        return self.is_behind
 
     def lose_server(self) -> None:
         """Take note that the dev server has ended or hangs."""
         self._url = None
 
     @contextlib.contextmanager
-    def _losing(self) -> Iterator[None]:
-        """Know nothing of the sandbox any more when it fails as such, not just a command in it."""
+    def _losing(self, failure: type[BaseException] = SandboxError) -> Iterator[None]:
+        """Know nothing of the sandbox any more when it fails as such, not just a command in it.
+
+        With BaseException also where it is broken off: the sandbox's next start finds out then.
+        """
         try:
             yield
         except (InstallFailed, BuildFailed, ServerFailed):
             raise
-        except SandboxError:
+        except failure:
             self._forget()
             raise
 
@@ -369,11 +395,5 @@ class Deployment:
 
     def _forget_contents(self) -> None:
         self._held = self._draft = None
-        self._is_behind = False
+        self.is_behind = False
         self._url = None
-
-
-def _changed(
-    files: Mapping[str, str], digests: Mapping[str, str], held: Inventory
-) -> dict[str, str]:
-    return {path: files[path] for path in files if held.files.get(path) != digests[path]}

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 import orjson
 
 from actors.paths import is_safe_path
+from actors.sandbox.base import TakeOver
 
 DIGEST_BYTES = 12
 
@@ -74,6 +75,27 @@ class Inventory:
 def file_digests(files: Mapping[str, str]) -> dict[str, str]:
     """Return each file's digest by its path."""
     return {path: _digest(text) for path, text in files.items()}
+
+
+def changed_files(
+    files: Mapping[str, str], digests: Mapping[str, str], held: Inventory
+) -> dict[str, str]:
+    """Return those of the files that are not held with this digest."""
+    return {path: files[path] for path in files if held.files.get(path) != digests[path]}
+
+
+def take_over_order(
+    former: Inventory, draft: Inventory, *, builds: bool, dependencies: bool
+) -> TakeOver:
+    """Return what makes of an app's folder, which is as `former` says, what the draft is."""
+    return TakeOver(
+        changed=[path for path in draft.files if draft.files[path] != former.files.get(path)],
+        gone=sorted(former.files.keys() - draft.files.keys()),
+        own=sorted(former.files.keys() | draft.files.keys()),
+        builds=builds,
+        dependencies=dependencies,
+        note=former.dump(),
+    )
 
 
 def manifest_digest(files: Mapping[str, str]) -> str:

@@ -152,20 +152,24 @@ class Pipeline:
                     async for batch in step:
                         yield batch
             except (InstallFailed, BuildFailed, ServerFailed) as error:
+                await deployment.note_failure(self._work.files)
                 run = self._work.run
-                if run.repairs < self._max_repairs or run.is_steered:
+                may_repair = run.repairs < self._max_repairs or run.is_steered
+                if may_repair:
                     yield (_failure(phase, error),)
-                    await deployment.fall_back(self._work.files)
-                else:
-                    await deployment.fall_back(self._work.files)
+                starts = deployment.starts
+                await deployment.fall_back()
+                if deployment.starts != starts:
+                    yield (ev.ServerStarted(url=deployment.address),)
+                if not may_repair:
                     raise
 
     async def _run_app(self, phase: Phase) -> Batches:
+        deployment, files = self._work.deployment, self._work.files
+        await deployment.look()  # it may have ended since the last phase
         async with aclosing(self._synchronise()) as step:
             async for batch in step:
                 yield batch
-        deployment, files = self._work.deployment, self._work.files
-        await deployment.look()  # it may have ended since the last phase
         done: list[Event] = []
         is_first = phase.number == self._work.run.first_phase
         if is_first or deployment.needs_install(files):
@@ -179,11 +183,12 @@ class Pipeline:
             yield [*done, ev.StateChange(state=RunState.CHECKING_BUILD)]
             done = []
             await deployment.check(files)
-        if has_to_start := deployment.needs_start:
+        if deployment.needs_start:
             yield [*done, ev.StateChange(state=RunState.STARTING_SERVER)]
             done = []
+        starts = deployment.starts
         url = await deployment.serve()
-        if has_to_start or is_first:  # else it shows the changes by itself
+        if deployment.starts != starts or is_first:  # else it shows the changes by itself
             done.append(ev.ServerStarted(url=url))
         yield [*done, ev.PhaseCompleted(phase_number=phase.number)]
 

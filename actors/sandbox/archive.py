@@ -15,7 +15,7 @@ from actors.sandbox.layout import APP_DIR, HOME_DIR, USER_ID, VOLUME_DIR, Place
 def files_archive(place: Place, files: Mapping[str, str], note: str = "") -> bytes:
     """Pack a place's files and the directories above them, owned by the user inside.
 
-    The note is the last entry and, empty, the first one too: entries are unpacked in their order.
+    What tells of the folder is emptied first, the note is the last entry: all in their order.
 
     Every directory is an entry of its own: on unpacking, the engine replaces whatever else stands
     at that place, such as a link that leads out of the project. A text that begins with `#!` is
@@ -24,7 +24,8 @@ def files_archive(place: Place, files: Mapping[str, str], note: str = "") -> byt
     check_paths(files)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        _add_file(tar, place.note, "")
+        for name in place.told:
+            _add_file(tar, name, "")
         tar.addfile(_entry(place.directory, tarfile.DIRTYPE, 0o755))
         for directory in _directories(files):
             tar.addfile(_entry(f"{place.directory}/{directory}", tarfile.DIRTYPE, 0o755))

@@ -9,7 +9,7 @@ inside the sandbox then ends as well, within the time that the adapter names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -44,6 +44,23 @@ class StartedSandbox:
     note: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOver:
+    """What of a draft the app's folder is to take over.
+
+    `changed` and `gone` are paths of project files, `own` all of them, former and new. `builds`:
+    also what a build has made; nothing may run in the app's folder then. `dependencies`: these as
+    well; the draft has none after that. `note` is the app's, for when it is undone.
+    """
+
+    changed: Sequence[str]
+    gone: Sequence[str]
+    own: Sequence[str]
+    builds: bool
+    dependencies: bool
+    note: str
+
+
 class Draft(Protocol):
     """A folder beside the app's, in which files are tried while the app goes on.
 
@@ -58,23 +75,24 @@ class Draft(Protocol):
 
     async def run_check(self, script: str) -> None: ...
 
+    @property
+    def touches_dependencies(self) -> bool:
+        """Whether a check has written into the draft's dependencies."""
+        ...
+
     async def begin(self) -> None:
         """Make the draft anew: no files, and the dependencies that the app has."""
         ...
 
-    async def take_over(
-        self, changed: Collection[str] | None, gone: Collection[str], *, dependencies: bool
-    ) -> None:
-        """Have these of the draft's files in the app's folder, and those that are gone no more.
+    async def take_over(self, order: TakeOver) -> None:
+        """Change the app's folder; its note is void.
 
-        `changed` None is whatever the draft has, also what a build has made there: nothing may run
-        in the app's folder then. `dependencies` says that the draft's were installed anew; the
-        draft has none after that. The app's note is void.
+        Until the next write to the app's folder, a start of the sandbox undoes it.
         """
         ...
 
     async def undo(self) -> None:
-        """Have the app's folder be as it was before `take_over`."""
+        """Have the app's folder and its note be as they were before `take_over`."""
         ...
 
 

@@ -52,6 +52,14 @@ async def run_to_end(runtime: Runtime, log: OutputLog, task: RunningTask, comman
         )
 
 
+async def run_quietly(task: RunningTask, seconds: float) -> tuple[int, str]:
+    """Run a command of ours; return its exit code and its last output. Raises TimeoutError."""
+    output = CommandOutput(OutputLog(lambda stream, line: None))
+    async with asyncio.timeout(seconds):
+        code = await _run(task, output)
+    return code, " ".join(output.last_lines)
+
+
 async def _run(task: RunningTask, output: CommandOutput) -> int:
     """Run a command to its end, feeding its output, and return its exit code."""
     try:

@@ -52,7 +52,7 @@ class Folder:
         for first in range(0, len(paths), PATHS_PER_CALL):
             batch = paths[first : first + PATHS_PER_CALL]
             code, output = await self._runtime.run_short(
-                self._place.directory, 'rm -f -- "$@" 2>&1', self._place.note, *batch
+                self._place.directory, 'rm -f -- "$@" 2>&1', *self._place.told, *batch
             )
             if code != 0:
                 reason = output.decode(errors="replace").strip()[:300]
@@ -83,9 +83,9 @@ class Folder:
             ),
         )
 
-    async def survey(self) -> Survey:
-        """Look what the files ask for."""
-        return await survey(self._runtime, self._place)
+    async def survey(self, preparation: str = "") -> Survey:
+        """Look what the files ask for, after a script of ours has run there."""
+        return await survey(self._runtime, self._place, preparation)
 
     def task(
         self, mark: str, command: Sequence[str], environment: Mapping[str, str]

@@ -129,7 +129,9 @@ class Installer:
             )
 
     async def _survey(self, preparation: str = "") -> Survey:
-        return await survey(self._runtime, self._place, f"rm -f {self._place.note}\n{preparation}")
+        return await survey(
+            self._runtime, self._place, f"rm -f {' '.join(self._place.told)}\n{preparation}"
+        )
 
     def _ready_cache(self) -> Cache | None:
         """Return the cache; None where it cannot be used, or a sandbox fetches for itself."""

@@ -62,9 +62,23 @@ _SERVER_FLAGS: dict[str, tuple[str, ...]] = {
     "serve": ("-l", f"tcp://0.0.0.0:{PORT}"),
     "live-server": ("--host=0.0.0.0", f"--port={PORT}", "--no-browser"),
 }
-#: Besides these: programs that serve a changed file, or start themselves again for it.
-_RELOADING = {*_SERVER_FLAGS, "nodemon", "node-dev", "ts-node-dev", "react-scripts", "remix"}
-_WATCHING = ("--watch", "--watch-path", "watch", "--hot")
+#: program -> the subcommands ("" is none) with which it shows changed files to the open page, by
+#: itself and with the same process. What serves a build, or starts its process again for a change,
+#: is started again by us: then it is known that the app starts with what is new.
+_RELOADING: dict[str, tuple[str, ...]] = {
+    "vite": ("", "dev", "serve"),
+    "next": ("", "dev"),
+    "astro": ("", "dev"),
+    "nuxt": ("", "dev"),
+    "nuxi": ("", "dev"),
+    "ng": ("serve",),
+    "parcel": ("", "serve", "index.html", "src/index.html"),
+    "webpack": ("serve",),
+    "webpack-dev-server": ("",),
+    "vue-cli-service": ("serve",),
+    "react-scripts": ("start",),
+    "remix": ("dev", "vite:dev"),
+}
 _NOT_SERVING = ("build", "watch", "optimize", "generate", "export", "check", "lint", "test")
 _PREFIXES = ("npx", "cross-env", "env", "exec", "pnpm", "yarn", "bunx")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -146,7 +160,8 @@ def reloads_files(survey: Survey) -> bool:
         words = list(command)
     if not words:
         return False
-    return _name(words[0]) in _RELOADING or any(word.split("=")[0] in _WATCHING for word in words)
+    subcommand = words[1] if words[1:] and not words[1].startswith("-") else ""
+    return subcommand in _RELOADING.get(_name(words[0]), ())
 
 
 def command_label(command: Sequence[str]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 
-from actors.errors import ServerFailed
+from actors.errors import SandboxError, ServerFailed
 from actors.sandbox.archive import home_archive
 from actors.sandbox.base import SandboxStatus, ServerReport, StartedSandbox
 from actors.sandbox.builder import Builder
@@ -16,14 +17,18 @@ from actors.sandbox.draft import Draft
 from actors.sandbox.exhaustion import exhausted_limit
 from actors.sandbox.folder import Folder
 from actors.sandbox.installer import QUIET
-from actors.sandbox.layout import APP, DRAFT
+from actors.sandbox.layout import APP, DRAFT, STARTED_FILE, UNDO_FILE
 from actors.sandbox.manifest import command_label, dev_command, reloads_files
 from actors.sandbox.output import OutputLog
 from actors.sandbox.relay import PORT
 from actors.sandbox.runtime import Runtime
 from actors.settings import Settings
 
+log = logging.getLogger(__name__)
+
 NO_NOTE = 1  # how `cat` says that there is no such file
+UNFINISHED = 3
+_READ = f'[ -s "$1" ] && exit {UNFINISHED}\n[ -f "$2" ] || exit {NO_NOTE}\nexec cat -- "$2"'
 PROBE_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 2.0
 ANSWER_SECONDS = 10.0  # for a dev server of which nothing but its answers can be known
@@ -68,14 +73,23 @@ class Workspace:
         Cancelling leaves at most a sandbox that the next start adopts.
         """
         obtained = await self._runtime.obtain()
-        note = b""
-        if not obtained.is_new:
-            code, note = await self._runtime.run_short(APP.directory, 'cat -- "$1"', APP.note)
-            if code not in (0, NO_NOTE):  # the app has closed its own directory, say
-                await self._runtime.unpack(home_archive())
-        return StartedSandbox(
-            container_id=obtained.container_id, note=note.decode(errors="replace")
-        )
+        note = "" if obtained.is_new else await self._read_note()
+        return StartedSandbox(container_id=obtained.container_id, note=note)
+
+    async def _read_note(self) -> str:
+        """Read the app's note, once what a former life has left unfinished is undone."""
+        for _ in range(2):
+            code, note = await self._runtime.run_short(APP.directory, _READ, UNDO_FILE, APP.note)
+            if code != UNFINISHED:
+                break
+            try:
+                await self.draft.undo()
+            except SandboxError as error:
+                log.warning("what the app's folder holds is not known: %s", error)
+                await self._app.write_files({})  # that voids what tells of it
+        if code not in (0, NO_NOTE):  # the app has closed its own directory, say
+            await self._runtime.unpack(home_archive())
+        return note.decode(errors="replace") if code == 0 else ""
 
     async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
         await self._app.write_files(files, note)
@@ -96,7 +110,7 @@ class Workspace:
         Cancelling kills it; once it has answered it goes on without us, where the runtime can.
         """
         await self.end_dev_server()  # first: it may hold all processes there can be
-        survey = await self._app.survey()
+        survey = await self._app.survey(f"touch {STARTED_FILE}\n")
         command = dev_command(survey)
         self.reloads_files = reloads_files(survey)
         self._log_progress(f"$ {command_label(command)}")

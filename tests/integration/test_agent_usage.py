@@ -130,7 +130,7 @@ async def test_usage_outlives_its_project(world: World) -> None:
     await world.live()
     await world.generate()
     await world.sink.expect("generation_complete")
-    await world.request(m.RemoveProject, delete=True)
+    await world.request(m.RemoveProject)
     assert await rows(world, "SELECT calls FROM daily_usage") == [{"calls": 2}]
     assert await rows(world, "SELECT * FROM usage") == []
 

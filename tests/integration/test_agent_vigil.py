@@ -136,22 +136,41 @@ async def test_whoever_leaves_ends_a_restart_that_is_under_way(
 
 
 @pytest.mark.usefixtures("quick_vigil")
-async def test_a_run_that_is_granted_ends_a_restart_and_starts_the_app_itself(
+async def test_a_run_that_is_granted_leaves_a_restart_alone(
+    world: World, engine: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await built(world)
+    monkeypatch.setattr("actors.vigil.FIRST_PAUSE_SECONDS", 0.2)
+    engine.end_server()
+    await world.sink.expect("server_stopped")
+    gate = world.model.hold("isLastPhase", purpose="plan", phase=2)
+    world.model.add_phase("More", MORE, last=True)
+    await world.generate("second")
+    await gate.reached.happened()
+    await world.sink.expect("server_started", 2)
+    gate.release()
+    await world.sink.expect("generation_complete", 2)
+    assert engine.container is not None
+    assert engine.container.files == APP | MORE
+    assert engine.container.is_serving
+
+
+@pytest.mark.usefixtures("quick_vigil")
+async def test_an_app_whose_container_is_lost_while_the_model_writes_comes_back_as_it_was(
     world: World, engine: MemoryEngine
 ) -> None:
     await built(world)
-    hold = engine.hold("start_dev_server")
-    engine.end_server()
-    await reached(hold)
+    gate = world.model.hold("isLastPhase", purpose="plan", phase=2)
     world.model.add_phase("More", MORE, last=True)
     await world.generate("second")
-    await world.sink.expect("phase_designing", 2)
-    assert world.desk.agent is not None
-    assert not world.desk.agent._deployment.turn.locked()
-    hold.release()
-    await world.sink.expect("generation_complete", 2)
-    assert engine.servers_started == 2
+    await gate.reached.happened()
     assert engine.container is not None
+    engine.end_server()
+    engine.container.is_running = False
+    await world.sink.expect("server_started", 2)
+    assert engine.container.files == APP
+    gate.release()
+    await world.sink.expect("generation_complete", 2)
     assert engine.container.files == APP | MORE
 
 

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from actors.errors import InstallFailed
+from actors.sandbox.base import TakeOver
 from actors.sandbox.choose import bubblewrap_sandbox, docker_sandbox
 from actors.sandbox.doors import DoorConnector
 from actors.sandbox.layout import APP_DIR
@@ -59,7 +60,21 @@ NEXT = {
     "new/deep.txt": "n",
     "lib/a.js": "now a directory",
 }
-GONE = {"gone.txt", "lib"}
+ALL = TakeOver(
+    changed=[path for path in NEXT if path != "server.js"],
+    gone=["gone.txt", "lib"],
+    own=sorted(FIRST.keys() | NEXT.keys()),
+    builds=True,
+    dependencies=True,
+    note="former",
+)
+FEW = replace(
+    ALL,
+    changed=["page.txt", "new/deep.txt"],
+    gone=["gone.txt"],
+    builds=False,
+    dependencies=False,
+)
 
 
 @pytest.fixture(params=["docker", "bubblewrap"])
@@ -130,7 +145,7 @@ async def test_all_is_taken_over_but_what_the_app_has_made_for_itself(
     await inside(sandbox, "echo 17 > data.txt; mkdir uploads; echo photo > uploads/a")
     await prepared(sandbox)
     await sandbox.end_dev_server()
-    await sandbox.draft.take_over(None, GONE, dependencies=True)
+    await sandbox.draft.take_over(ALL)
     assert await inside(sandbox, "cat data.txt uploads/a new/deep.txt lib/a.js") == (
         "17\nphoto\nn" + "now a directory"
     )
@@ -142,7 +157,7 @@ async def test_what_was_taken_over_can_be_undone(sandbox: Workspace, tmp_path: P
     before = await inside(sandbox, "find . | sort; cat lib; cat node_modules/dep/v")
     await prepared(sandbox)
     await sandbox.end_dev_server()
-    await sandbox.draft.take_over(None, GONE, dependencies=True)
+    await sandbox.draft.take_over(ALL)
     await sandbox.draft.undo()
     assert (
         await inside(
@@ -159,7 +174,7 @@ async def test_a_running_app_is_given_its_changed_files_alone(
     sandbox: Workspace, tmp_path: Path
 ) -> None:
     await prepared(sandbox)
-    await sandbox.draft.take_over({"page.txt", "new/deep.txt"}, {"gone.txt"}, dependencies=False)
+    await sandbox.draft.take_over(FEW)
     assert await answer(tmp_path, sandbox) == "v1 two - -"
 
 
@@ -171,15 +186,14 @@ async def test_a_failed_install_can_be_mended_in_the_same_draft(sandbox: Workspa
     await inside(sandbox, "touch ../draft/node_modules/.kept")
     await sandbox.draft.write_files({"package.json": NEXT["package.json"]})
     await sandbox.draft.install_dependencies({})
-    found = await inside(sandbox, "cd ../draft/node_modules; ls -A .kept .codegen-own; cat dep/v")
-    assert found == ".codegen-own\n.kept\nv2"
+    assert await inside(sandbox, "cd ../draft/node_modules; ls -A .kept; cat dep/v") == ".kept\nv2"
     assert await inside(sandbox, "cat node_modules/dep/v") == "v1"
 
 
 async def test_a_second_draft_shares_nothing_with_the_first(sandbox: Workspace) -> None:
     await prepared(sandbox)
     await sandbox.end_dev_server()
-    await sandbox.draft.take_over(None, GONE, dependencies=True)
+    await sandbox.draft.take_over(ALL)
     await sandbox.draft.begin()
     await sandbox.draft.write_files(NEXT | {"package.json": manifest("v3")})
     await sandbox.draft.install_dependencies({})
@@ -194,8 +208,88 @@ async def test_a_draft_is_made_whatever_the_app_has_made_of_its_place(sandbox: W
     await inside(sandbox, "rm -rf node_modules; ln -s /etc node_modules")
     await sandbox.draft.begin()
     await sandbox.draft.write_files({"page.txt": "two"})
-    await sandbox.draft.take_over(None, set(), dependencies=False)
+    await sandbox.draft.take_over(replace(FEW, changed=["page.txt"], gone=[]))
     assert await inside(sandbox, "cat page.txt server.js | head -c 3; ls ../draft") == (
         "two" + "package-lock.json\npage.txt"
     )
     assert await inside(sandbox, "[ -L ../former ] || cat ../former/files/page.txt") == "one"
+
+
+async def test_dependencies_below_the_root_are_there_and_taken_over(sandbox: Workspace) -> None:
+    await inside(sandbox, "mkdir -p client/node_modules/dep; echo v1 > client/node_modules/dep/v")
+    await sandbox.draft.begin()
+    assert await inside(sandbox, "cat ../draft/client/node_modules/dep/v") == "v1"
+    install = (
+        "for p in . client; do mkdir -p $p/node_modules/dep; echo v2 > $p/node_modules/dep/v; done"
+    )
+    package = {"scripts": {"postinstall": install}}
+    await sandbox.draft.write_files(NEXT | {"package.json": json.dumps(package)})
+    await sandbox.draft.install_dependencies({})
+    both = "cat node_modules/dep/v client/node_modules/dep/v"
+    assert await inside(sandbox, both) == "v1\nv1"
+    await sandbox.end_dev_server()
+    await sandbox.draft.take_over(ALL)
+    assert await inside(sandbox, both) == "v2\nv2"
+    await sandbox.draft.undo()
+    assert await inside(sandbox, both) == "v1\nv1"
+
+
+async def test_what_the_app_has_made_is_not_replaced_by_what_a_build_makes(
+    sandbox: Workspace,
+) -> None:
+    await prepared(sandbox)
+    await inside(sandbox, "echo empty > ../draft/app.db; echo precious > app.db; mkdir -p dist")
+    await inside(sandbox, "echo old > dist/out; touch -t 202001010000 dist/out")
+    await sandbox.end_dev_server()
+    await sandbox.draft.take_over(ALL)
+    assert await inside(sandbox, "cat app.db dist/out data.txt") == "precious\ntwoprecious"
+
+
+async def test_a_check_that_writes_into_the_dependencies_is_seen(sandbox: Workspace) -> None:
+    await sandbox.draft.begin()
+    await sandbox.draft.write_files(NEXT)
+    await sandbox.draft.run_check("build")
+    assert not sandbox.draft.touches_dependencies
+    generate = {
+        "scripts": {"build": "sleep 1.1; mkdir -p node_modules/.gen; echo 1 > node_modules/.gen/x"}
+    }
+    await sandbox.draft.write_files({"package.json": json.dumps(generate)})
+    await sandbox.draft.run_check("build")
+    assert sandbox.draft.touches_dependencies
+
+
+async def test_a_start_undoes_what_was_not_finished_and_a_write_makes_it_final(
+    sandbox: Workspace,
+) -> None:
+    await prepared(sandbox)
+    await sandbox.end_dev_server()
+    await sandbox.draft.take_over(ALL)
+    assert (await sandbox.start()).note == "former"
+    assert await inside(sandbox, "cat page.txt gone.txt node_modules/dep/v") == "onehere" + "v1"
+    await sandbox.draft.begin()
+    await sandbox.draft.write_files(NEXT)
+    await sandbox.draft.take_over(replace(ALL, dependencies=False))
+    await sandbox.write_files({}, note="final")
+    assert (await sandbox.start()).note == "final"
+    assert await inside(sandbox, "cat page.txt") == "two"
+
+
+async def test_an_undo_that_was_broken_off_is_gone_on_with(sandbox: Workspace) -> None:
+    await prepared(sandbox)
+    await sandbox.end_dev_server()
+    await sandbox.draft.take_over(ALL)
+    record = await inside(sandbox, "cat ../.codegen-undo")
+    await sandbox.draft.undo()
+    await inside(sandbox, f"cat > ../.codegen-undo << 'EOF'\n{record}\nEOF")
+    assert (await sandbox.start()).note == "former"
+    assert await inside(sandbox, "cat page.txt gone.txt node_modules/dep/v") == "onehere" + "v1"
+
+
+@pytest.mark.parametrize("spoiled", ["mkfifo ../.codegen-note", "echo { > ../.codegen-undo"])
+async def test_an_app_that_spoils_what_is_told_of_it_is_written_anew(
+    sandbox: Workspace, spoiled: str
+) -> None:
+    await inside(sandbox, f"rm -f ../.codegen-note; {spoiled}")
+    assert (await sandbox.start()).note == ""
+    await sandbox.write_files({"page.txt": "three"}, note="again")
+    assert (await sandbox.start()).note == "again"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable, ServerFailed
 from actors.sandbox.archive import check_paths
-from actors.sandbox.base import SandboxStatus, ServerReport, StartedSandbox
+from actors.sandbox.base import SandboxStatus, ServerReport, StartedSandbox, TakeOver
 
 URL = "http://127.0.0.1:3000/"
 
@@ -21,10 +21,16 @@ class Container:
     id: str
     files: dict[str, str] = field(default_factory=dict)
     draft: dict[str, str] = field(default_factory=dict)
-    former: dict[str, str] = field(default_factory=dict)
+    data: set[str] = field(default_factory=set)  # files that the running app has made
+    undo: tuple[dict[str, str], str] | None = None
     note: str = ""
     is_running: bool = True
     is_serving: bool = False
+
+    def undo_take_over(self) -> None:
+        """Have the files and the note of before, if there is something to be undone."""
+        if self.undo is not None:
+            (self.files, self.note), self.undo = self.undo, None
 
 
 FilesOf = Callable[[Container], dict[str, str]]
@@ -133,6 +139,8 @@ class MemoryEngine:
 class MemoryDraft:
     """The draft of a container in memory, which has no dependencies to speak of."""
 
+    touches_dependencies = False
+
     def __init__(self, sandbox: MemorySandbox) -> None:
         self._sandbox = sandbox
 
@@ -156,23 +164,22 @@ class MemoryDraft:
     async def run_check(self, script: str) -> None:
         self._sandbox.check(script, lambda container: container.draft)
 
-    async def take_over(
-        self, changed: Collection[str] | None, gone: Collection[str], *, dependencies: bool
-    ) -> None:
+    async def take_over(self, order: TakeOver) -> None:
         container = self._sandbox.running()
-        assert changed is not None or not container.is_serving
+        assert not order.builds or not container.is_serving
         container.note = ""
         former, draft = container.files, container.draft
-        chosen = {path: draft[path] for path in (draft if changed is None else changed)}
-        container.former = dict(former)
+        chosen = {path: draft[path] for path in order.changed}
+        if order.builds:
+            made = draft.keys() - set(order.own)
+            chosen |= {path: draft[path] for path in made if path not in container.data}
+        container.undo = (dict(former), order.note)
         self._sandbox.engine.writes.append({p for p in chosen if chosen[p] != former.get(p)})
-        self._sandbox.engine.deletes.extend({path} for path in gone)
-        container.files = {p: text for p, text in (former | chosen).items() if p not in gone}
+        self._sandbox.engine.deletes.extend({path} for path in order.gone)
+        container.files = {p: t for p, t in (former | chosen).items() if p not in order.gone}
 
     async def undo(self) -> None:
-        container = self._sandbox.running()
-        container.note = ""
-        container.files = dict(container.former)
+        self._sandbox.running().undo_take_over()
 
 
 class MemorySandbox:
@@ -210,12 +217,13 @@ class MemorySandbox:
             engine.containers_made += 1
             engine.container = Container(id=f"container-{engine.containers_made}")
         engine.container.is_running = True
+        engine.container.undo_take_over()
         return StartedSandbox(container_id=engine.container.id, note=engine.container.note)
 
     async def write_files(self, files: Mapping[str, str], note: str = "") -> None:
         check_paths(files)
         container = self.running()
-        container.note = ""
+        container.note, container.undo = "", None
         await self._engine.pass_through("write_files")
         container.files.update(files)
         container.note = note

@@ -101,6 +101,7 @@ PURE = {
     "actors.seats",
     "actors.spares",
     "actors.roster",
+    "actors.sandbox.base",
     "actors.sandbox.packages",
     "actors.sandbox.recipe",
     "actors.snapshot",

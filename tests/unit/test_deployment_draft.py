@@ -8,7 +8,7 @@ import pytest
 
 from actors.errors import BuildFailed, InstallFailed, SandboxUnavailable, ServerFailed
 from actors.generation.deployment import Deployment
-from tests.support.sandbox import URL, MemoryEngine, MemorySandbox
+from tests.support.sandbox import URL, FilesOf, MemoryEngine, MemorySandbox
 
 GOOD = {"index.html": "<h1>Hello</h1>\n", "package.json": '{"scripts": {"build": "test -f a.js"}}'}
 GOOD["a.js"] = "1"
@@ -54,7 +54,8 @@ async def fail(
     """Deploy files that do not do, as a run does it."""
     with pytest.raises(failure):
         await deploy(deployment, files)
-    await deployment.fall_back(files)
+    await deployment.note_failure(files)
+    await deployment.fall_back()
 
 
 def is_up_with(engine: MemoryEngine, files: dict[str, str]) -> bool:
@@ -184,7 +185,7 @@ async def test_a_later_life_knows_which_files_did_not_do(
     await later.ready()
     assert later.have_failed(CRASHING)
     assert not later.have_failed(BETTER)
-    assert await later.fall_back(CRASHING)
+    assert await later.fall_back()
     assert is_up_with(engine, GOOD)
     assert later.is_behind
 
@@ -195,7 +196,7 @@ async def test_an_app_that_never_answered_has_nothing_to_fall_back_on(
     deployment = next_life(engine)
     with pytest.raises(ServerFailed):
         await deploy(deployment, CRASHING)
-    assert not await deployment.fall_back(CRASHING)
+    assert not await deployment.fall_back()
     assert not deployment.have_failed(CRASHING)
     assert engine.drafts == 0
 
@@ -208,7 +209,7 @@ async def test_a_former_state_that_cannot_be_served_is_none(
     await later.ready()
     await later.write(CRASHING)
     engine.lose_container()
-    assert not await later.fall_back(CRASHING)
+    assert not await later.fall_back()
     assert not later.is_behind
 
 
@@ -233,3 +234,93 @@ async def test_a_sandbox_that_is_lost_as_the_draft_is_taken_over_is_made_anew(
     await deploy(deployment, other)
     assert is_up_with(engine, other)
     assert engine.containers_made == 2
+
+
+# --- what was broken off -------------------------------------------------------------------------
+
+OTHER = {"package.json": '{"name": "other"}'}
+
+
+@pytest.mark.parametrize("is_next_life", [True, False])
+async def test_a_take_over_that_was_broken_off_is_undone(
+    deployment: Deployment, engine: MemoryEngine, *, is_next_life: bool
+) -> None:
+    hold = engine.hold("start_dev_server")
+    task = asyncio.create_task(deploy(deployment, CRASHING | OTHER))
+    await hold.reached.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    hold.release()
+    later = next_life(engine) if is_next_life else deployment
+    await fail(later, CRASHING | OTHER, ServerFailed)
+    assert is_up_with(engine, GOOD)
+    assert later.is_behind
+
+
+async def test_a_note_that_was_broken_off_leaves_the_good_state_known(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deployment.write(CRASHING)
+    hold = engine.hold("write_files")
+    task = asyncio.create_task(deployment.note_failure(CRASHING))
+    await hold.reached.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    hold.release()
+    assert engine.container is not None
+    engine.container.note = '{"files": {}}'  # whatever has become of it
+    await deploy(deployment, BETTER)
+    assert is_up_with(engine, BETTER)
+
+
+async def test_a_container_that_was_stopped_behind_our_back_is_lost_and_not_a_bug(
+    deployment: Deployment, engine: MemoryEngine
+) -> None:
+    await deployment.write(BETTER)
+    assert engine.container is not None
+    engine.container.is_running = False
+    await deployment.look()
+    with pytest.raises(SandboxUnavailable):
+        deployment.needs_install(BETTER)
+    await deploy(deployment, BETTER)
+    assert is_up_with(engine, BETTER)
+
+
+# --- what is the app's own, and what a build has made ---------------------------------------------
+
+
+@pytest.mark.parametrize("reloads", [True, False])
+async def test_what_the_app_keeps_in_a_file_of_the_project_stays(
+    engine: MemoryEngine, *, reloads: bool
+) -> None:
+    engine.reloads_files = reloads
+    deployment, seed = next_life(engine), GOOD | {"data.json": "[]"}
+    await deploy(deployment, seed)
+    assert engine.container is not None
+    engine.container.files["data.json"] = "precious"
+    await deploy(deployment, seed | {"index.html": "new"})
+    assert engine.container.files == seed | {"index.html": "new", "data.json": "precious"}
+
+
+class Building(MemorySandbox):
+    """Its check is a build, which makes a page, and a database by mistake."""
+
+    def check(self, script: str, files_of: FilesOf) -> None:
+        super().check(script, files_of)
+        files = files_of(self.running())
+        files["dist/index.html"] = f"built of {files['index.html']}"
+        files.setdefault("app.db", "empty")
+
+
+async def test_what_a_build_makes_is_served_but_for_what_the_app_has_made_itself(
+    engine: MemoryEngine,
+) -> None:
+    engine.reloads_files = False
+    deployment = Deployment(lambda: Building(engine), "http://app/")
+    await deploy(deployment, GOOD)
+    assert engine.container is not None
+    engine.container.files["app.db"] = "precious"
+    engine.container.data.add("app.db")
+    await deploy(deployment, BETTER)
+    assert engine.container.files["dist/index.html"] == f"built of {BETTER['index.html']}"
+    assert engine.container.files["app.db"] == "precious"

@@ -10,6 +10,7 @@ from actors.sandbox.archive import check_paths, files_archive, home_archive
 from actors.sandbox.layout import APP
 
 NOTE = "node/.codegen-note"
+UNDO = "node/.codegen-undo"
 
 
 def entries(archive: bytes) -> dict[str, tarfile.TarInfo]:
@@ -27,8 +28,8 @@ def texts(archive: bytes) -> list[tuple[str, str]]:
 def test_files_come_after_their_directories_and_belong_to_the_sandbox_user() -> None:
     archive = files_archive(APP, {"a/b/c.txt": "text ü", "a/d.txt": "", "top.txt": "x"})
     found = entries(archive)
-    note, *others = found
-    assert note == NOTE
+    note, undo, *others = found
+    assert (note, undo) == (NOTE, UNDO)
     assert others == [
         "node/app",
         "node/app/a",
@@ -46,10 +47,15 @@ def test_files_come_after_their_directories_and_belong_to_the_sandbox_user() -> 
 def test_a_note_is_emptied_before_the_first_file_and_filled_after_the_last() -> None:
     assert texts(files_archive(APP, {"a": "x"}, "all")) == [
         (NOTE, ""),
+        (UNDO, ""),
         ("node/app/a", "x"),
         (NOTE, "all"),
     ]
-    assert texts(files_archive(APP, {"a": "x"})) == [(NOTE, ""), ("node/app/a", "x")]
+    assert texts(files_archive(APP, {"a": "x"})) == [
+        (NOTE, ""),
+        (UNDO, ""),
+        ("node/app/a", "x"),
+    ]
 
 
 def test_a_script_is_executable() -> None:

@@ -271,24 +271,6 @@ async def test_stopping_ends_a_start_that_is_under_way_and_what_follows_is_watch
     await app.is_served(3)
 
 
-async def test_who_is_given_way_to_has_a_server_that_serves_watched_on(app: App) -> None:
-    await app.vigil.give_way()
-    await app.passes()
-    app.engine.end_server()
-    await app.is_served(2)
-
-
-async def test_who_is_given_way_to_starts_what_does_not_serve(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", FOREVER_SECONDS)
-    await app.passes()
-    app.engine.end_server()
-    await app.says(1)
-    await app.vigil.give_way()
-    assert app.vigil._task is None
-
-
 async def test_an_owner_that_was_replaced_starts_nothing(app: App) -> None:
     await app.passes()
     app.problem = Fenced()
