@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 
 from actors.generation.deployment import Deployment
@@ -50,7 +50,7 @@ async def measure(options: Options) -> list[Figure]:
     figures: list[Figure] = []
     for kind in options.sandbox_kinds:
         with (
-            _engine() if kind == "docker" else nullcontext({}) as environment,
+            _engine_for(kind) as environment,
             tempfile.TemporaryDirectory(prefix="codegen-bench-") as directory,
         ):
             settings = Settings.read(environment, state_dir=directory, sandbox=kind)
@@ -115,8 +115,11 @@ async def _until_prepared(settings: Settings) -> float:
 
 
 @contextmanager
-def _engine() -> Iterator[Mapping[str, str]]:
-    """Have an engine, and the variables that put sandboxes there."""
+def _engine_for(kind: str) -> Iterator[Mapping[str, str]]:
+    """Have an engine where this kind needs one, and the variables that put sandboxes there."""
+    if kind != "docker":
+        yield {}
+        return
     with running_engine() as engine:
         os.environ.update(engine.environment)  # DOCKER_HOST among them, which aiodocker reads
         try:
