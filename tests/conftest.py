@@ -3,7 +3,6 @@
 import os
 
 import hypothesis  # imported late, by its plugin, it can hit a bug of CPython 3.11.7
-import pytest
 
 os.environ["THESPIAN_BASE_IPADDR"] = "127.0.0.1"
 
@@ -20,12 +19,3 @@ pytest_plugins = [
     "tests.support.agent",
     "tests.support.proxied",
 ]
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist deals the tests out
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a module in one worker, and all that need Docker: one engine is enough."""
-    for item in items:
-        needs_docker = "docker_engine" in getattr(item, "fixturenames", ())
-        group = "docker" if needs_docker else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))

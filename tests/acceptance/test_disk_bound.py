@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from actors.addresses import slug_of
-from tests.acceptance.test_docker_story import environment
 from tests.support.browsing import browsing
 from tests.support.docker import DockerEngine
 from tests.support.openrouter import ScriptedOpenRouter
@@ -23,20 +22,30 @@ function fill(n) {
 """
 
 
+def environment_of(kind: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return the variables that put apps there; an engine is started only where it is needed."""
+    if kind == "docker":
+        engine: DockerEngine = request.getfixturevalue("docker_engine")
+        return engine.environment
+    variables: dict[str, str] = request.getfixturevalue("bubblewrap_environment")
+    return variables
+
+
 @pytest.mark.parametrize("kind", ["docker", "bubblewrap"])
 async def test_an_app_that_fills_the_disk_is_removed_and_made_anew(
     services: ServiceFactory,
     openrouter: ScriptedOpenRouter,
-    docker_engine: DockerEngine,
-    bubblewrap_environment: dict[str, str],
+    request: pytest.FixtureRequest,
     kind: str,
 ) -> None:
     openrouter.add_phase("Server", {"server.js": SERVER}, last=True)
     openrouter.add_phase("Mend", {"notes.txt": "mended\n"}, last=True)
-    variables = environment(docker_engine, openrouter)
-    if kind == "bubblewrap":
-        variables |= bubblewrap_environment
-    variables |= {"CODEGEN_SANDBOX_DISK_MIB": "64", "CODEGEN_SANDBOX_IDLE_SECONDS": "600"}
+    variables = {
+        **openrouter.environment,
+        **environment_of(kind, request),
+        "CODEGEN_SANDBOX_DISK_MIB": "64",
+        "CODEGEN_SANDBOX_IDLE_SECONDS": "600",
+    }
     service = await services.start(**variables)
     greedy, other = Viewer(service, "greedy"), Viewer(service, "other")
     async with greedy.connected(), other.connected(), browsing() as http:

@@ -81,15 +81,21 @@ async def shows(page: Page, text: str) -> None:
 
 
 @pytest.mark.parametrize("vite", ["^5", "latest"])
-async def test_a_change_appears_in_the_open_page_without_a_reload(
+async def test_a_change_appears_in_the_open_page_without_a_reload_or_behind_a_new_server(
     services: ServiceFactory,
     openrouter: ScriptedOpenRouter,
     docker_engine: DockerEngine,
     browser: Browser,
     vite: str,
 ) -> None:
-    openrouter.add_phase("Page", app_of(vite), last=True)
+    files = app_of(vite)
+    changed = {
+        "greeting.js": greeting("welcome"),
+        "package.json": files["package.json"].replace('"private"', '"version": "2.0.0", "private"'),
+    }
+    openrouter.add_phase("Page", files, last=True)
     openrouter.add_phase("Text", {"greeting.js": greeting("goodbye")}, last=True)
+    openrouter.add_phase("Manifest", changed, last=True)
     service = await services.start(**openrouter.environment, **docker_engine.environment)
     viewer = Viewer(service, "Shop_1")
     async with viewer.connected():
@@ -107,37 +113,10 @@ async def test_a_change_appears_in_the_open_page_without_a_reload(
         assert await page.evaluate("window.survivor") == 42
         assert problems == []
         await viewer.expect("generation_complete")
-    assert await service.stop() == 0
-
-
-@pytest.mark.parametrize("vite", ["^5", "latest"])
-async def test_a_change_that_starts_the_server_again_appears_in_the_open_page(
-    services: ServiceFactory,
-    openrouter: ScriptedOpenRouter,
-    docker_engine: DockerEngine,
-    browser: Browser,
-    vite: str,
-) -> None:
-    files = app_of(vite)
-    changed = {
-        "greeting.js": greeting("goodbye"),
-        "package.json": files["package.json"].replace('"private"', '"version": "2.0.0", "private"'),
-    }
-    openrouter.add_phase("Page", files, last=True)
-    openrouter.add_phase("Text", changed, last=True)
-    service = await services.start(**openrouter.environment, **docker_engine.environment)
-    viewer = Viewer(service, "shop")
-    async with viewer.connected():
-        await viewer.send({"type": "generate", "description": "a shop"})
-        url = (await viewer.expect("server_started"))["data"]["url"]
-        await viewer.expect("generation_complete")
-        page = await browser.new_page()
-        await page.goto(url)
-        await shows(page, "hello")
-        await viewer.send({"type": "generate", "description": "say goodbye"})
+        await viewer.send({"type": "generate", "description": "say welcome"})
         await viewer.expect("state_change", state="starting_server")
         await viewer.expect("generation_complete")
-        await shows(page, "goodbye")
+        await shows(page, "welcome")
     assert await service.stop() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -70,20 +71,40 @@ async def test_an_invalid_setting_is_named(services: ServiceFactory) -> None:
     assert "CODEGEN_MAX_PHASES" in output
 
 
+def path_without_bubblewrap(directory: Path, path: str) -> str:
+    """Return a PATH with links to all that is on this one, but for bwrap."""
+    directory.mkdir()
+    for place in map(Path, path.split(os.pathsep)):
+        for program in place.iterdir() if place.is_dir() else ():
+            with contextlib.suppress(FileExistsError):  # the first one is the one that is meant
+                (directory / program.name).symlink_to(program)
+    (directory / "bwrap").unlink()
+    return str(directory)
+
+
 async def test_docker_without_an_engine_is_refused_and_auto_falls_back_and_says_why(
-    services: ServiceFactory, tmp_path: Path
+    services: ServiceFactory, tmp_path: Path, node_path: str
 ) -> None:
-    nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PATH": node_path}
     output = await refusal(services.make(CODEGEN_SANDBOX="docker", **nowhere))
     assert "(sandbox_unavailable)" in output
-    service = await services.start(CODEGEN_SANDBOX="auto", **nowhere)
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{service.url}/api/status") as response,
-    ):
-        sandbox = (await response.json())["sandbox"]
-    assert sandbox["kind"] == "static"
-    assert "Docker" in sandbox["note"]
+
+    async def chosen(**variables: str) -> dict[str, str]:
+        service = await services.start(CODEGEN_SANDBOX="auto", **variables)
+        address = f"{service.url}/api/status"
+        async with aiohttp.ClientSession() as session, session.get(address) as response:
+            sandbox: dict[str, str] = (await response.json())["sandbox"]
+        assert await service.stop() == 0
+        return sandbox
+
+    bubblewrap = await chosen(**nowhere)
+    assert bubblewrap["kind"] == "bubblewrap"
+    assert "apt-get install docker.io" in bubblewrap["note"]
+    neither = nowhere | {"PATH": path_without_bubblewrap(tmp_path / "programs", node_path)}
+    static = await chosen(**neither)
+    assert static["kind"] == "static"
+    assert "no Docker engine answers" in static["note"]
+    assert "apt-get install bubblewrap" in static["note"]
 
 
 async def test_a_second_service_on_the_same_state_directory_says_who_holds_it(

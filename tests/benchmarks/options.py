@@ -17,7 +17,9 @@ class Options:
     kills: int = 50
     storm_viewers: int = 1_000
     parsed_megabytes: tuple[int, ...] = (1, 2, 4, 8)
+    sandbox_kinds: tuple[str, ...] = ("docker", "bubblewrap")
     sandboxes: int = 6  # at once
+    cacheless_sandboxes: int = 6  # likewise; each fetches all its packages itself
 
 
 #: Shows in seconds that a case works; there is little in its figures.
@@ -30,5 +32,7 @@ QUICK = Options(
     kills=2,
     storm_viewers=20,
     parsed_megabytes=(1,),
-    sandboxes=2,
+    sandbox_kinds=("bubblewrap",),
+    sandboxes=1,
+    cacheless_sandboxes=0,
 )

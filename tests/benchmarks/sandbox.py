@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -48,11 +48,13 @@ POLL_SECONDS = 0.1
 
 async def measure(options: Options) -> list[Figure]:
     figures: list[Figure] = []
-    with _engine():
-        for kind, environment in (("docker", os.environ), ("bubblewrap", {})):
-            with tempfile.TemporaryDirectory(prefix="codegen-bench-") as directory:
-                settings = Settings.read(environment, state_dir=directory, sandbox=kind)
-                figures += await _measure(settings, options)
+    for kind in options.sandbox_kinds:
+        with (
+            _engine_for(kind) as environment,
+            tempfile.TemporaryDirectory(prefix="codegen-bench-") as directory,
+        ):
+            settings = Settings.read(environment, state_dir=directory, sandbox=kind)
+            figures += await _measure(settings, options)
     return figures
 
 
@@ -71,11 +73,10 @@ async def _measure(settings: Settings, options: Options) -> list[Figure]:
     together = await _together(others[1:])
     unpacking = [other.unpacking_seconds() for other in others]
     cacheless = replace(settings, cache_mib=0)
-    loners = [_Home(f"loner-{n}", cacheless) for n in range(options.sandboxes)]
-    apart = await _together(loners)
+    loners = [_Home(f"loner-{n}", cacheless) for n in range(options.cacheless_sandboxes)]
+    apart = {_at_once(loners, "without a cache"): await _together(loners)} if loners else {}
     for used in (first, similar, *others, *loners):
         await used.remove()
-    at_once = f"{options.sandboxes} at once, until the last one answers"
     seconds = {
         "create, install and serve, cold": cold,
         "create, install and serve, warm cache": warm,
@@ -87,11 +88,15 @@ async def _measure(settings: Settings, options: Options) -> list[Figure]:
         "prepare an install in the background": prepared,
         "try a changed file and show it": changed,
         "wake: start and serve again": woken,
-        f"{at_once}, prepared install": together,
-        f"{at_once}, without a cache": apart,
+        _at_once(others[1:], "prepared install"): together,
+        **apart,
     }
     kind = settings.sandbox
     return [Figure("sandbox", f"{kind}: {name}", value, "s") for name, value in seconds.items()]
+
+
+def _at_once(homes: Sequence[_Home], how: str) -> str:
+    return f"{len(homes)} at once, until the last one answers, {how}"
 
 
 async def _together(homes: Sequence[_Home]) -> float:
@@ -110,12 +115,15 @@ async def _until_prepared(settings: Settings) -> float:
 
 
 @contextmanager
-def _engine() -> Iterator[None]:
-    """Have an engine, and the variables that put sandboxes there."""
+def _engine_for(kind: str) -> Iterator[Mapping[str, str]]:
+    """Have an engine where this kind needs one, and the variables that put sandboxes there."""
+    if kind != "docker":
+        yield {}
+        return
     with running_engine() as engine:
         os.environ.update(engine.environment)  # DOCKER_HOST among them, which aiodocker reads
         try:
-            yield
+            yield engine.environment
         finally:
             for name in engine.environment:
                 del os.environ[name]

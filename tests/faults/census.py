@@ -28,7 +28,7 @@ class Census:
 
     def is_ours(self, process: psutil.Process) -> bool:
         """Say whether a process is alive and of this service."""
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):  # of a directory too deep for a name
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 return False
             if process.environ().get("CODEGEN_STATE_DIR") == self._state_dir:

@@ -392,24 +392,6 @@ async def test_a_check_beyond_its_deadline_is_dead(make: MakeSandbox) -> None:
     await until_gone("4242")
 
 
-async def test_a_vite_app_with_a_broken_import_does_not_build_though_it_is_served(
-    make: MakeSandbox, fetch: Fetch
-) -> None:
-    page = '<!doctype html><script type="module" src="/main.js"></script>'
-    sandbox = make()
-    await sandbox.start()
-    await sandbox.write_files(
-        package(scripts={"dev": "vite", "build": "vite build"}, devDependencies={"vite": "^7.0.0"})
-        | {"index.html": page, "main.js": "import './missing.js'"}
-    )
-    await sandbox.install_dependencies({})
-    assert "/@vite/client" in await fetch(await sandbox.start_dev_server())
-    with pytest.raises(BuildFailed, match=r"missing\.js"):
-        await sandbox.run_check("build")
-    await sandbox.write_files({"missing.js": "console.log('here')"})
-    await sandbox.run_check("build")
-
-
 # --- serving -------------------------------------------------------------------------------------
 
 
@@ -438,17 +420,23 @@ async def test_starting_again_ends_the_previous_dev_server(make: MakeSandbox, fe
     assert first != second
 
 
-async def test_a_vite_app_is_served(make: MakeSandbox, fetch: Fetch) -> None:
+async def test_a_vite_app_is_served_and_does_not_build_while_an_import_is_broken(
+    make: MakeSandbox, fetch: Fetch
+) -> None:
     page = '<!doctype html><script type="module" src="/main.js"></script>'
     sandbox = make()
     await sandbox.start()
     await sandbox.write_files(
-        package(scripts={"dev": "vite"}, devDependencies={"vite": "^7.0.0"})
-        | {"index.html": page, "main.js": "console.log('ready')"}
+        package(scripts={"dev": "vite", "build": "vite build"}, devDependencies={"vite": "^7.0.0"})
+        | {"index.html": page, "main.js": "import './missing.js'; console.log('ready')"}
     )
     await sandbox.install_dependencies({})
-    url = await sandbox.start_dev_server()
-    assert "/@vite/client" in await fetch(url)
+    assert "/@vite/client" in await fetch(await sandbox.start_dev_server())
+    with pytest.raises(BuildFailed, match=r"missing\.js"):
+        await sandbox.run_check("build")
+    await sandbox.write_files({"missing.js": "console.log('here')"})
+    await sandbox.run_check("build")
+    url = await sandbox.start_dev_server()  # a build has the container for itself
     assert "ready" in await fetch(url + "main.js")
     await sandbox.write_files({"main.js": "console.log('changed')"})
     while "changed" not in await fetch(url + "main.js"):  # Vite's watcher has seen the write

@@ -58,16 +58,16 @@ def test_the_end_of_a_process_is_that_of_all_below_it(
     assert all(process.is_running() for process in family[:killed])
 
 
-@pytest.mark.parametrize("born", [2, 3, 4])
-def test_a_guard_that_is_killed_while_it_starts_leaves_nobody(born: int, tmp_path: Path) -> None:
-    """Killed as soon as it has so many descendants: the admin, the logger, the supervisor, ..."""
-    census = Census(tmp_path)
-    (tmp_path / "logs").mkdir()
+@contextlib.contextmanager
+def killed_guard(born: int, state_dir: Path) -> Iterator[Census]:
+    """Kill a guard as soon as it has so many descendants: the admin, the logger, ..."""
+    census = Census(state_dir)
+    (state_dir / "logs").mkdir(parents=True)
     lifeline_reader, lifeline = os.pipe()
     ready, ready_writer = os.pipe()
     guard = subprocess.Popen(
         [sys.executable, "-m", "actors.system", str(lifeline_reader), str(ready_writer)],
-        env={**os.environ, "CODEGEN_STATE_DIR": str(tmp_path), "CODEGEN_SANDBOX": "static"},
+        env={**os.environ, "CODEGEN_STATE_DIR": str(state_dir), "CODEGEN_SANDBOX": "static"},
         pass_fds=(lifeline_reader, ready_writer),
         start_new_session=True,
     )
@@ -78,10 +78,7 @@ def test_a_guard_that_is_killed_while_it_starts_leaves_nobody(born: int, tmp_pat
             time.sleep(POLL_SECONDS)
         guard.send_signal(signal.SIGKILL)
         guard.wait()
-        deadline = time.monotonic() + ORPHANED_SECONDS
-        while (left := census.all()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not left, [in_words(process) for process in left]
+        yield census
     finally:
         guard.kill()
         for process in census.all():
@@ -89,3 +86,15 @@ def test_a_guard_that_is_killed_while_it_starts_leaves_nobody(born: int, tmp_pat
                 process.kill()
         for descriptor in (lifeline_reader, lifeline, ready, ready_writer):
             os.close(descriptor)
+
+
+def test_a_guard_that_is_killed_while_it_starts_leaves_nobody(tmp_path: Path) -> None:
+    """Three of them, one after the other; then they wait for the same deadline."""
+    with contextlib.ExitStack() as stack:
+        censuses = [stack.enter_context(killed_guard(n, tmp_path / f"{n}")) for n in (2, 3, 4)]
+        deadline = time.monotonic() + ORPHANED_SECONDS
+        while (left := [p for census in censuses for p in census.all()]) and (
+            time.monotonic() < deadline
+        ):
+            time.sleep(0.05)
+        assert not left, [in_words(process) for process in left]

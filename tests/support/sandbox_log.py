@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+
+WAIT_SECONDS = 60.0
 
 
 class SandboxLines:
@@ -22,12 +25,18 @@ class SandboxLines:
 
     async def wait_for_line(self, pattern: str) -> None:
         """Return when a line that matches `pattern` as a whole was logged."""
-        while not any(re.fullmatch(pattern, line) for _, line in self.lines):
-            self._changed.clear()
-            await self._changed.wait()
+        await self._wait(lambda line: re.fullmatch(pattern, line) is not None, pattern)
 
     async def wait_for(self, text: str) -> None:
         """Return when a line that contains `text` was logged."""
-        while not any(text in line for _, line in self.lines):
-            self._changed.clear()
-            await self._changed.wait()
+        await self._wait(lambda line: text in line, text)
+
+    async def _wait(self, is_it: Callable[[str], bool], wanted: str) -> None:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not any(is_it(line) for _, line in self.lines):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            tail = "\n".join(line for _, line in self.lines[-20:])
+            raise AssertionError(f"no line {wanted!r}; the last ones:\n{tail}") from None
