@@ -8,6 +8,7 @@ its next life starts another one in the same folder. A small command takes 24 ms
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import platform
 import resource
@@ -20,8 +21,10 @@ from actors.sandbox.doors import door_directory, make_door_directory, remove_doo
 from actors.sandbox.enclosed import EnclosedTask, in_memory, run_short
 from actors.sandbox.host_tools import HostTools, ToolMissing, find_tools
 from actors.sandbox.namespace import (
+    HOST_PATH,
     UNPACK_SCRIPT,
     Enclosure,
+    become,
     limits_of,
     script_command,
     task_command,
@@ -31,6 +34,8 @@ from actors.sandbox.project_folder import ProjectFolder
 from actors.sandbox.runtime import Obtained, Seen
 from actors.sandbox.system_calls import system_call_filter
 from actors.settings import Settings
+
+log = logging.getLogger(__name__)
 
 UNPACK_SECONDS = 120.0  # of a prepared install
 STALLED_SECONDS = 30.0  # without a part of an archive
@@ -59,8 +64,9 @@ class BubblewrapRuntime:
             self._tools = await find_tools()
         except ToolMissing as error:
             raise SandboxUnavailable(f"No sandbox can be started: {error}.") from error
-        if make_door_directory(self._doors):
-            await self._end_tasks()  # what runs has another directory, which is gone
+        was_held = self._folder.is_held
+        if make_door_directory(self._doors) or not was_held:
+            await self._end_tasks()  # it has other doors, which are gone, or was an earlier owner's
         is_new = await self._folder.hold()
         return Obtained(container_id=None, is_new=is_new)
 
@@ -136,13 +142,14 @@ class BubblewrapRuntime:
         environment: Mapping[str, str],
     ) -> EnclosedTask:
         words = task_command(directory, mark, command)
-        variables = {**_own_variables(REGISTRY), **environment}
+        own = _own_registry() if mark == "install" else {}
+        variables = {**own, **environment}
         task = EnclosedTask(self._enclosure, words, variables)
         self._tasks = [*(task for task in self._tasks if task.is_running), task]
         return task
 
     async def end_all(self) -> None:
-        """End what we have started; what others have started ended with them."""
+        """End what runs of the project; what an earlier owner had started ended with it."""
         await self._end_tasks()
         self._enclosure()
 
@@ -164,6 +171,8 @@ class BubblewrapRuntime:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             await task.end()
+        if self._user_id is not None:
+            await _end_all_of(self._user_id)
 
     def _enclosure(self) -> Enclosure:
         if self._tools is None or not self._folder.is_held:
@@ -196,6 +205,33 @@ def _own_variables(*names: str) -> dict[str, str]:
     """Return those of our variables that are set, in either spelling."""
     found = {name: os.environ.get(name) or os.environ.get(name.lower()) for name in names}
     return {name: value for name, value in found.items() if value}
+
+
+def _own_registry() -> dict[str, str]:
+    """Return the variable that names our registry, without what is said there to log in.
+
+    The app could read that, and so could everybody on this machine from our command line.
+    """
+    variables = _own_variables(REGISTRY)
+    if REGISTRY not in variables:
+        return {}
+    scheme, _, rest = variables[REGISTRY].partition("://")
+    authority, slash, path = rest.partition("/")
+    login, at, place = authority.rpartition("@")
+    if at:
+        log.warning("apps are not told the login that %s has for %s", REGISTRY, place)
+    return {REGISTRY: f"{scheme}://{place}{slash}{path}"}
+
+
+async def _end_all_of(user_id: int) -> None:
+    """Kill all processes of a project's user, as that user, in all namespaces."""
+    process = await asyncio.create_subprocess_exec(
+        *(*become(user_id), "--", "sh", "-c", "kill -KILL -1"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,  # there is none, mostly
+        env={"PATH": HOST_PATH},
+    )
+    await process.wait()
 
 
 def _extra_certificates() -> str | None:
