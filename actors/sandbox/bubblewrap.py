@@ -217,7 +217,7 @@ def _own_registry() -> dict[str, str]:
         return {}
     scheme, _, rest = variables[REGISTRY].partition("://")
     authority, slash, path = rest.partition("/")
-    login, at, place = authority.rpartition("@")
+    _, at, place = authority.rpartition("@")
     if at:
         log.warning("apps are not told the login that %s has for %s", REGISTRY, place)
     return {REGISTRY: f"{scheme}://{place}{slash}{path}"}

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PART_BYTES = 65_536
 START_SECONDS = 15.0  # until the app's command can run
+SETTLE_SECONDS = 2.0  # for a command that is not wanted any more to get where it can be killed
 END_SECONDS = 10.0  # from a kill to the end of the output
 SHORT_SECONDS = 15.0  # for the service's own small commands
 MAX_SHORT_BYTES = 512 * 1024
@@ -141,7 +142,9 @@ class EnclosedTask:
         What does not end within `END_SECONDS` is left to the kernel.
         """
         if self._starting is not None:
-            await asyncio.wait({self._starting})  # bounded by `START_SECONDS`
+            await asyncio.wait({self._starting}, timeout=SETTLE_SECONDS)
+            self._starting.cancel()
+            await asyncio.wait({self._starting})
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):

@@ -48,10 +48,12 @@ _SYSTEM_FILES = (
 )
 
 # What root starts first: process namespaces end with their first process, so nothing of what comes
-# below survives it, in whatever state it is; and it ends with us.
+# below survives it, in whatever state it is; and it ends with us. (bubblewrap looks for its child
+# in /proc by the number that it has in there.)
 _ROOTS_OWN = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
-    *("unshare", "--mount", "--propagation", "private", "--pid", "--kill-child=KILL", "--"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--mount-proc"),
+    *("--kill-child=KILL", "--"),
 )
 
 _STAGE = "/mnt"

@@ -46,7 +46,7 @@ def test_an_ordinary_user_binds_the_places_themselves_and_stays_who_it_is() -> N
 def test_root_binds_what_it_has_bound_elsewhere_and_becomes_the_projects_user() -> None:
     text = line(ROOTS)
     assert text.startswith("setpriv|--pdeathsig|KILL|--|unshare|--mount|--propagation|private|")
-    assert "|--pid|--kill-child=KILL|--|sh|-c|" in text
+    assert "|--pid|--mount-proc|--kill-child=KILL|--|sh|-c|" in text
     assert (
         f"|setpriv|--reuid={FIRST_USER_ID + 5}|--regid={FIRST_USER_ID + 5}|--clear-groups|" in text
     )
