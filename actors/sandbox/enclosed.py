@@ -144,7 +144,7 @@ class EnclosedTask:
         if self._starting is not None:
             await asyncio.wait({self._starting}, timeout=SETTLE_SECONDS)
             self._starting.cancel()
-            await asyncio.wait({self._starting})
+            await asyncio.gather(self._starting, return_exceptions=True)  # `start` has raised it
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
