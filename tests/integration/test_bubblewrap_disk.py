@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import asyncio
 import os
 import sys
@@ -32,6 +31,7 @@ import asyncio, os, sys
 from actors.sandbox.disk import disk_use
 from actors.settings import Settings
 os.setgroups([])
+os.setgid({SOME_USER_ID})
 os.setuid({SOME_USER_ID})
 print(asyncio.run(disk_use(Settings.read({{}}, state_dir=sys.argv[1])))["closed"])
 """
