@@ -14,6 +14,7 @@ import platform
 import resource
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 from actors.errors import SandboxError, SandboxUnavailable
@@ -38,6 +39,7 @@ from actors.settings import Settings
 log = logging.getLogger(__name__)
 
 UNPACK_SECONDS = 120.0  # of a prepared install
+OWN_PROCESSES = 64  # above the app's limit: for a few small commands of ours at a time
 STALLED_SECONDS = 30.0  # without a part of an archive
 
 #: Variables of ours that say how the network is reached.
@@ -94,7 +96,7 @@ class BubblewrapRuntime:
         """Have a command inside pack it, as fast as the parts are taken."""
         directory, _, name = path.rpartition("/")
         command = script_command(directory, 'exec tar -c -f - -- "$1"', [name])
-        task = EnclosedTask(self._enclosure, command, {})
+        task = self._own_task(command)
         try:
             await task.start()
             while (part := await _read_in_time(task)) is not None:
@@ -105,7 +107,7 @@ class BubblewrapRuntime:
 
     async def unpack_file(self, directory: str, archive: BinaryIO) -> None:
         """Have a command inside unpack it, which reads the file."""
-        task = EnclosedTask(self._enclosure, script_command(directory, "exec tar -x -f -"), {})
+        task = self._own_task(script_command(directory, "exec tar -x -f -"))
         try:
             async with asyncio.timeout(UNPACK_SECONDS):
                 await task.start(archive.fileno())
@@ -123,7 +125,7 @@ class BubblewrapRuntime:
         """Unpack it by a command inside, where no link leads anywhere."""
         command = ["sh", "-c", UNPACK_SCRIPT]
         with in_memory({"archive": archive}) as files:
-            task = EnclosedTask(self._enclosure, command, {})
+            task = self._own_task(command)
             code, _ = await run_short(task, files["archive"])
         if code != 0:
             self._enclosure()
@@ -132,7 +134,7 @@ class BubblewrapRuntime:
     async def run_short(self, directory: str, script: str, *arguments: str) -> tuple[int, bytes]:
         """Run a small shell script; SandboxUnavailable where that takes too long."""
         command = script_command(directory, script, arguments)
-        return await run_short(EnclosedTask(self._enclosure, command, {}))
+        return await run_short(self._own_task(command))
 
     def task(
         self,
@@ -173,6 +175,15 @@ class BubblewrapRuntime:
             await task.end()
         if self._user_id is not None:
             await _end_all_of(self._user_id)
+
+    def _own_task(self, command: Sequence[str]) -> EnclosedTask:
+        """Return a command of ours, which has room where the app has filled its own."""
+        return EnclosedTask(self._own_enclosure, command, {})
+
+    def _own_enclosure(self) -> Enclosure:
+        enclosure = self._enclosure()
+        processes = min(enclosure.limits.processes + OWN_PROCESSES, _most(resource.RLIMIT_NPROC))
+        return replace(enclosure, limits=replace(enclosure.limits, processes=processes))
 
     def _enclosure(self) -> Enclosure:
         if self._tools is None or not self._folder.is_held:
