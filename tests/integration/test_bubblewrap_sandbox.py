@@ -219,10 +219,10 @@ async def test_an_owner_that_is_killed_at_any_moment_of_a_start_leaves_nothing(
     )
     async with asyncio.timeout(BOUND_SECONDS):
         assert await process.wait() == 0
-    if user_id == 0:
-        await until_gone("demo", state_dir)
-    else:
-        await until_nothing_runs_as(user_id)
+    settings = Settings.read({}, state_dir=str(state_dir))
+    projects = [user_of(str(number), settings) for number in range(STARTS)]
+    for user in projects if user_id == 0 else [user_id]:
+        await until_nothing_runs_as(user)
 
 
 async def test_what_an_earlier_owner_has_left_ends_with_the_next_start(
