@@ -8,11 +8,13 @@ its next life starts another one in the same folder. A small command takes 24 ms
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import platform
 import resource
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 from actors.errors import SandboxError, SandboxUnavailable
@@ -20,8 +22,10 @@ from actors.sandbox.doors import door_directory, make_door_directory, remove_doo
 from actors.sandbox.enclosed import EnclosedTask, in_memory, run_short
 from actors.sandbox.host_tools import HostTools, ToolMissing, find_tools
 from actors.sandbox.namespace import (
+    HOST_PATH,
     UNPACK_SCRIPT,
     Enclosure,
+    become,
     limits_of,
     script_command,
     task_command,
@@ -32,7 +36,10 @@ from actors.sandbox.runtime import Obtained, Seen
 from actors.sandbox.system_calls import system_call_filter
 from actors.settings import Settings
 
+log = logging.getLogger(__name__)
+
 UNPACK_SECONDS = 120.0  # of a prepared install
+OWN_PROCESSES = 64  # above the app's limit: for a few small commands of ours at a time
 STALLED_SECONDS = 30.0  # without a part of an archive
 
 #: Variables of ours that say how the network is reached.
@@ -59,8 +66,9 @@ class BubblewrapRuntime:
             self._tools = await find_tools()
         except ToolMissing as error:
             raise SandboxUnavailable(f"No sandbox can be started: {error}.") from error
-        if make_door_directory(self._doors):
-            await self._end_tasks()  # what runs has another directory, which is gone
+        was_held = self._folder.is_held
+        if make_door_directory(self._doors) or not was_held:
+            await self._end_tasks()  # it has other doors, which are gone, or was an earlier owner's
         is_new = await self._folder.hold()
         return Obtained(container_id=None, is_new=is_new)
 
@@ -88,7 +96,7 @@ class BubblewrapRuntime:
         """Have a command inside pack it, as fast as the parts are taken."""
         directory, _, name = path.rpartition("/")
         command = script_command(directory, 'exec tar -c -f - -- "$1"', [name])
-        task = EnclosedTask(self._enclosure, command, {})
+        task = self._own_task(command)
         try:
             await task.start()
             while (part := await _read_in_time(task)) is not None:
@@ -99,7 +107,7 @@ class BubblewrapRuntime:
 
     async def unpack_file(self, directory: str, archive: BinaryIO) -> None:
         """Have a command inside unpack it, which reads the file."""
-        task = EnclosedTask(self._enclosure, script_command(directory, "exec tar -x -f -"), {})
+        task = self._own_task(script_command(directory, "exec tar -x -f -"))
         try:
             async with asyncio.timeout(UNPACK_SECONDS):
                 await task.start(archive.fileno())
@@ -117,7 +125,7 @@ class BubblewrapRuntime:
         """Unpack it by a command inside, where no link leads anywhere."""
         command = ["sh", "-c", UNPACK_SCRIPT]
         with in_memory({"archive": archive}) as files:
-            task = EnclosedTask(self._enclosure, command, {})
+            task = self._own_task(command)
             code, _ = await run_short(task, files["archive"])
         if code != 0:
             self._enclosure()
@@ -126,7 +134,7 @@ class BubblewrapRuntime:
     async def run_short(self, directory: str, script: str, *arguments: str) -> tuple[int, bytes]:
         """Run a small shell script; SandboxUnavailable where that takes too long."""
         command = script_command(directory, script, arguments)
-        return await run_short(EnclosedTask(self._enclosure, command, {}))
+        return await run_short(self._own_task(command))
 
     def task(
         self,
@@ -136,13 +144,14 @@ class BubblewrapRuntime:
         environment: Mapping[str, str],
     ) -> EnclosedTask:
         words = task_command(directory, mark, command)
-        variables = {**_own_variables(REGISTRY), **environment}
+        own = _own_registry() if mark == "install" else {}
+        variables = {**own, **environment}
         task = EnclosedTask(self._enclosure, words, variables)
         self._tasks = [*(task for task in self._tasks if task.is_running), task]
         return task
 
     async def end_all(self) -> None:
-        """End what we have started; what others have started ended with them."""
+        """End what runs of the project; what an earlier owner had started ended with it."""
         await self._end_tasks()
         self._enclosure()
 
@@ -164,6 +173,17 @@ class BubblewrapRuntime:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             await task.end()
+        if self._user_id is not None:
+            await _end_all_of(self._user_id)
+
+    def _own_task(self, command: Sequence[str]) -> EnclosedTask:
+        """Return a command of ours, which has room where the app has filled its own."""
+        return EnclosedTask(self._own_enclosure, command, {})
+
+    def _own_enclosure(self) -> Enclosure:
+        enclosure = self._enclosure()
+        processes = min(enclosure.limits.processes + OWN_PROCESSES, _most(resource.RLIMIT_NPROC))
+        return replace(enclosure, limits=replace(enclosure.limits, processes=processes))
 
     def _enclosure(self) -> Enclosure:
         if self._tools is None or not self._folder.is_held:
@@ -196,6 +216,33 @@ def _own_variables(*names: str) -> dict[str, str]:
     """Return those of our variables that are set, in either spelling."""
     found = {name: os.environ.get(name) or os.environ.get(name.lower()) for name in names}
     return {name: value for name, value in found.items() if value}
+
+
+def _own_registry() -> dict[str, str]:
+    """Return the variable that names our registry, without what is said there to log in.
+
+    The app could read that, and so could everybody on this machine from our command line.
+    """
+    variables = _own_variables(REGISTRY)
+    if REGISTRY not in variables:
+        return {}
+    scheme, _, rest = variables[REGISTRY].partition("://")
+    authority, slash, path = rest.partition("/")
+    _, at, place = authority.rpartition("@")
+    if at:
+        log.warning("apps are not told the login that %s has for %s", REGISTRY, place)
+    return {REGISTRY: f"{scheme}://{place}{slash}{path}"}
+
+
+async def _end_all_of(user_id: int) -> None:
+    """Kill all processes of a project's user, as that user, in all namespaces."""
+    process = await asyncio.create_subprocess_exec(
+        *(*become(user_id), "--", "sh", "-c", "kill -KILL -1"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,  # there is none, mostly
+        env={"PATH": HOST_PATH},
+    )
+    await process.wait()
 
 
 def _extra_certificates() -> str | None:

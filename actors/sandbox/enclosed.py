@@ -1,21 +1,29 @@
 """Commands in namespaces of their own, as processes of ours: start, follow, end.
 
-Killing bubblewrap's own process ends all that is below it, since the kernel ends a process
+Killing the process that we have started ends all that is below it, since the kernel ends a process
 namespace with its first process; so does the end of the thread that started it, however it comes
-about. (An actor's asyncio thread lives as long as the actor.)
+about. (An actor's asyncio thread lives as long as the actor.) Until all of that holds, the command
+waits at a gate (`gate.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from actors.errors import SandboxUnavailable
+from actors.sandbox.gate import Gate
 from actors.sandbox.namespace import HOST_PATH, Enclosure, command_line
 
+log = logging.getLogger(__name__)
+
 PART_BYTES = 65_536
+START_SECONDS = 15.0  # until the app's command can run
+SETTLE_SECONDS = 2.0  # for a command that is not wanted any more to get where it can be killed
+END_SECONDS = 10.0  # from a kill to the end of the output
 SHORT_SECONDS = 15.0  # for the service's own small commands
 MAX_SHORT_BYTES = 512 * 1024
 TOO_MUCH = 141  # what a shell says of a command whose output nobody wanted any more (SIGPIPE)
@@ -37,7 +45,8 @@ class EnclosedTask:
         self._command = command
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
-        self._readings: dict[Reading, str] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._readings: dict[Reading, asyncio.StreamReader] = {}
         self._is_detached = False
         self._draining: asyncio.Task[None] | None = None
 
@@ -46,26 +55,44 @@ class EnclosedTask:
         return self._process is not None and self._process.returncode is None
 
     async def start(self, stdin: int = asyncio.subprocess.DEVNULL) -> None:
-        """Start the command; cancelling leaves none behind. `stdin` is a descriptor to be read."""
-        enclosure = self._get_enclosure()
-        with in_memory(enclosure.files) as files:
-            words = command_line(enclosure, os.getpid(), files, self._environment, self._command)
+        """Start the command; cancelling leaves none behind. `stdin` is a descriptor to be read.
+
+        With that, what the command says on stderr is dropped.
+        """
+        with Gate(stdin) as gate:
+            self._starting = asyncio.create_task(self._spawn(gate), name="a sandbox's start")
             try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *words,
-                    stdin=stdin,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.PIPE,
-                    cwd="/",
-                    env={"PATH": HOST_PATH},  # what is inside can read bubblewrap's own
-                    pass_fds=tuple(files.values()),
-                )
-            except OSError as error:
-                raise SandboxUnavailable(
-                    f"The sandbox cannot start a command ({error.strerror}); generate again."
-                ) from error
-        for stream in ("stdout", "stderr"):
-            self._expect(stream)
+                # bubblewrap is not to be killed half-way: see `gate.py`
+                await asyncio.shield(self._starting)
+            except BaseException:
+                await self.end()
+                raise
+            gate.open()
+
+    async def _spawn(self, gate: Gate) -> None:
+        """Have the command stand before its gate, or fail on the way there."""
+        enclosure = self._get_enclosure()
+        try:
+            with in_memory(enclosure.files) as files:
+                command = gate.before(self._command)
+                async with asyncio.timeout(START_SECONDS):
+                    self._process = await asyncio.create_subprocess_exec(
+                        *command_line(enclosure, files, self._environment, command),
+                        stdin=gate.stdin,
+                        stdout=asyncio.subprocess.PIPE,
+                        stderr=gate.stderr,
+                        cwd="/",
+                        env={"PATH": HOST_PATH},  # what is inside can read bubblewrap's own
+                        pass_fds=tuple(files.values()),
+                    )
+                    for reader in filter(None, (self._process.stdout, self._process.stderr)):
+                        self._expect(reader)
+                    await gate.until_reached()
+        except OSError as error:  # TimeoutError is one of them
+            reason = error.strerror or f"not within {START_SECONDS:g} s"
+            raise SandboxUnavailable(
+                f"The sandbox cannot start a command ({reason}); generate again."
+            ) from error
 
     async def read(self) -> tuple[str, bytes] | None:
         """Return more output as (stream, bytes), or None when the command has ended.
@@ -75,18 +102,19 @@ class EnclosedTask:
         while self._readings:
             done, _ = await asyncio.wait(self._readings, return_when=asyncio.FIRST_COMPLETED)
             reading = done.pop()
-            stream = self._readings.pop(reading, None)
-            if stream is not None and (part := reading.result()):
-                self._expect(stream)
-                return stream, part
+            reader = self._readings.pop(reading, None)
+            if reader is not None and (part := reading.result()):
+                self._expect(reader)
+                return self._name(reader), part
         return None
 
-    def _expect(self, stream: str) -> None:
+    def _expect(self, reader: asyncio.StreamReader) -> None:
+        name = f"a sandbox's {self._name(reader)}"
+        self._readings[asyncio.create_task(reader.read(PART_BYTES), name=name)] = reader
+
+    def _name(self, reader: asyncio.StreamReader) -> str:
         assert self._process is not None
-        reader = self._process.stdout if stream == "stdout" else self._process.stderr
-        assert reader is not None
-        reading = asyncio.create_task(reader.read(PART_BYTES), name=f"a sandbox's {stream}")
-        self._readings[reading] = stream
+        return "stdout" if reader is self._process.stdout else "stderr"
 
     async def exit_code(self) -> int:
         """Return the command's exit code, once `read` has returned None."""
@@ -109,15 +137,28 @@ class EnclosedTask:
             self._draining = asyncio.create_task(self._drain(), name="a sandbox's output")
 
     async def end(self) -> None:
-        """Kill the command with all that it has started, and wait for the last output."""
+        """Kill the command with all that it has started, and wait for the last output.
+
+        What does not end within `END_SECONDS` is left to the kernel.
+        """
+        if self._starting is not None:
+            await asyncio.wait({self._starting}, timeout=SETTLE_SECONDS)
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)  # `start` has raised it
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        if self._draining is not None:
-            await asyncio.wait({self._draining})
-        await self._drain()
-        await self._process.wait()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                if self._draining is not None:
+                    await asyncio.wait({self._draining})
+                await self._drain()
+                await self._process.wait()
+        except TimeoutError:
+            log.error("a command has not ended %g s after it was killed", END_SECONDS)
+            for task in (*self._readings, *filter(None, [self._draining])):
+                task.cancel()
 
     async def _drain(self) -> None:
         while await self.read() is not None:

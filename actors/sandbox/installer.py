@@ -47,7 +47,7 @@ QUIET = {
 
 #: A prepared install is unpacked beside the project, to appear there as a whole.
 _STAGE = f"{HOME_DIR}/.codegen-template"
-_CLEAR_STAGE = f"rm -rf {_STAGE} && mkdir {_STAGE}\n"
+_CLEAR_STAGE = f"chmod -R u+rwx {_STAGE} 2>/dev/null; rm -rf {_STAGE} && mkdir {_STAGE}\n"
 _MOVE_FROM_STAGE = f"mv {_STAGE}/{MODULES} {MODULES} && rm -rf {_STAGE}\n"
 
 
@@ -97,7 +97,7 @@ class Installer:
                 await self._install_afresh(cache, await self._survey())
                 return recipe if self._is_wanted(templates, key) else None
             seen = await self._survey(_CLEAR_STAGE)
-            if MODULES in seen.files or not await self._unpack(template, templates, key):
+            if MODULES in seen.files or not await self._unpack(template, key):
                 await self._install_afresh(cache, seen)
         return None
 
@@ -164,8 +164,11 @@ class Installer:
         except OSError:
             return False
 
-    async def _unpack(self, template: BinaryIO, templates: Templates, key: str) -> bool:
-        """Unpack a prepared install; says whether it is there. One that cannot be is given up."""
+    async def _unpack(self, template: BinaryIO, key: str) -> bool:
+        """Unpack a prepared install; says whether it is there.
+
+        Where that fails, it stays for other projects: this one may have seen to it.
+        """
         began = time.perf_counter()
         try:
             await self._runtime.unpack_file(_STAGE, template)
@@ -174,9 +177,7 @@ class Installer:
         except SandboxError as error:
             reason = str(error)
         if reason:
-            log.warning("the prepared install %s is given up: %s", key, reason)
-            with contextlib.suppress(OSError):
-                templates.refuse(key)
+            log.warning("the prepared install %s could not be unpacked: %s", key, reason)
             return False
         seconds = time.perf_counter() - began
         self._say(f"Dependencies unpacked from a prepared install ({seconds:.1f} s)")

@@ -2,8 +2,8 @@
 
 The command sees the system's programs and libraries read-only, the project's home, and the
 directory of its doors (`doors.py`); nothing else of the host, no network but its own loopback, no
-capabilities. Where we are root it is another user's, one of the project's own. It ends, with all
-that it has started, when the process ends that started it.
+capabilities. Where we are root it is another user's, one of the project's own, in one more process
+namespace. It ends, with all that it has started, when the process ends that started it.
 
 What is bound from below the state directory or somebody's home can often not be reached by an
 unprivileged user. Root binds it to a place where it can be reached first, in a mount namespace that
@@ -44,7 +44,16 @@ ETC_FILES = {
 FILTER = "filter of system calls"  # the name of its descriptor
 _SYSTEM_FILES = (
     *("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl/certs", "/etc/ssl/openssl.cnf"),
-    *("/etc/pki/tls", "/etc/pki/ca-trust"),
+    *("/etc/pki/tls/certs", "/etc/pki/tls/openssl.cnf", "/etc/pki/ca-trust"),
+)
+
+# What root starts first: process namespaces end with their first process, so nothing of what comes
+# below survives it, in whatever state it is; and it ends with us. (bubblewrap looks for its child
+# in /proc by the number that it has in there.)
+_ROOTS_OWN = (
+    *("setpriv", "--pdeathsig", "KILL", "--"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--mount-proc"),
+    *("--kill-child=KILL", "--"),
 )
 
 _STAGE = "/mnt"
@@ -64,14 +73,10 @@ shift
 exec "$@"
 """
 
-# Arguments: the process that we belong to, then the command. The kernel has been told to end us
-# with it, which is too late where it had ended before. Signals that it ignores would be ignored by
-# the app as well.
+# The same where we are an ordinary user. Arguments: the command.
 _ENTER_SCRIPT = """
-[ "$PPID" = "$1" ] || exit 1
-shift
 echo 1000 >/proc/self/oom_score_adj
-exec env --default-signal "$@"
+exec "$@"
 """
 
 #: The archive is the standard input. What stands in an entry's way is removed first, directories
@@ -153,38 +158,46 @@ def user_of(project_id: str, settings: Settings) -> int:
 
 def command_line(
     enclosure: Enclosure,
-    owner_pid: int,
     descriptors: Mapping[str, int],
     environment: Mapping[str, str],
     command: Sequence[str],
 ) -> list[str]:
-    """Return what the process `owner_pid` starts to have this command run.
+    """Return what is started to have this command run.
 
     `descriptors` are those of `enclosure.files`, which the started process inherits.
     """
     sources = _sources(enclosure)
+    limits = _limits(enclosure.limits)
+    processes = [f"--nproc={enclosure.limits.processes}"]
     if enclosure.user_id is None:
         binds = {source: source for source in sources}
-        before: list[str] = []
-        user: list[str] = []
+        before = ["sh", "-c", _ENTER_SCRIPT, "sh", "setpriv", "--no-new-privs", "--"]
+        before += ["prlimit", *limits, "--"]
+        within = ["prlimit", *processes, "--"]  # before, all of the user's would count
     else:
         binds = {source: f"{_STAGE}/{number}" for number, source in enumerate(sources)}
-        before = ["unshare", "--mount", "--propagation", "private"]
-        before += ["sh", "-c", _STAGE_SCRIPT, "sh", *sources, "--"]
-        user = [f"--reuid={enclosure.user_id}", f"--regid={enclosure.user_id}", "--clear-groups"]
+        before = [*_ROOTS_OWN, "sh", "-c", _STAGE_SCRIPT, "sh", *sources, "--"]
+        before += [*become(enclosure.user_id), "--no-new-privs", "--pdeathsig", "KILL", "--"]
+        before += ["prlimit", *limits, *processes, "--"]
+        within = []
     return [
         *before,
-        *("setpriv", *user, "--no-new-privs", "--pdeathsig", "KILL", "--"),
-        *("sh", "-c", _ENTER_SCRIPT, "sh", str(owner_pid), "nice", "-n", str(NICENESS)),
+        *("env", "--default-signal"),  # what we ignore would be ignored inside
+        *("nice", "-n", str(NICENESS)),
         enclosure.bwrap,
         *_namespaces(),
         *_filter(descriptors),
         *_root(enclosure, binds, descriptors),
         *_variables(enclosure, environment),
         *("--chdir", VOLUME_DIR, "--"),
-        *_limited(enclosure.limits),
+        *within,
         *command,
     ]
+
+
+def become(user_id: int) -> list[str]:
+    """Return the beginning of a command of `setpriv` by which root becomes a project's user."""
+    return ["setpriv", f"--reuid={user_id}", f"--regid={user_id}", "--clear-groups"]
 
 
 def script_command(directory: str, script: str, arguments: Sequence[str] = ()) -> list[str]:
@@ -261,13 +274,10 @@ def _variables(enclosure: Enclosure, environment: Mapping[str, str]) -> list[str
     return ["--clearenv"] + [w for pair in variables.items() for w in ("--setenv", *pair)]
 
 
-def _limited(limits: Limits) -> list[str]:
+def _limits(limits: Limits) -> list[str]:
     return [
-        "prlimit",
         f"--data={limits.memory_bytes}",
         f"--fsize={limits.file_bytes}",
-        f"--nproc={limits.processes}",
         f"--nofile={limits.open_files}",
-        "--core=0",
-        "--",
+        "--core=1",  # where cores go to a program, the kernel does not heed 0: core(5)
     ]

@@ -23,6 +23,7 @@ from actors.sandbox.doors import doors_directory, remove_door_directory
 from actors.sandbox.namespace import HOST_PATH
 from actors.settings import Settings
 
+HOME_NAME = "node"  # in a project's folder
 REMOVALS = 3  # an app may have closed its directories, or have written until it was ended
 REMOVE_SECONDS = 60.0
 LOCK_PAUSE_SECONDS = 0.05
@@ -43,7 +44,7 @@ class ProjectFolder:
 
     @property
     def home(self) -> Path:
-        return self._path / "node"
+        return self._path / HOME_NAME
 
     @property
     def exists(self) -> bool:

@@ -6,6 +6,7 @@ that gave none, that is kept, so that it is not tried again with every project.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,13 +27,20 @@ class Templates:
         self._cache = cache
 
     def open(self, key: str) -> BinaryIO | None:
-        """Open the tar of a prepared install that may be used; the caller closes it."""
+        """Open the tar of a prepared install that may be used; the caller closes it.
+
+        One that was cut on the disk is removed, so that it is prepared anew.
+        """
         path = self._path(key)
         if not _is_fresh(path, USED_SECONDS):
             return None
         try:
             file = path.open("rb")
         except FileNotFoundError:  # meanwhile
+            return None
+        if not _is_whole(file):
+            file.close()
+            path.unlink(missing_ok=True)
             return None
         mark_used(path)
         return file
@@ -67,6 +75,14 @@ class Templates:
 
     def _refusal(self, key: str) -> Path:
         return self._cache.templates / f"{key}.none"
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Say whether a file ends as a tar does; it is at its beginning afterwards."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END_OF_TAR)))
+    tail = file.read()
+    file.seek(0)
+    return tail == _END_OF_TAR
 
 
 def _is_fresh(path: Path, seconds: float) -> bool:

@@ -27,11 +27,12 @@ from actors.sandbox.namespace import user_of
 from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
 from gateway.doors import Doors
-from tests.support.bubblewrap import open_way, running, until_gone
+from tests.support.bubblewrap import open_way, running, until_gone, until_nothing_runs_as
 from tests.support.sandbox_log import SandboxLines
 
 BOUND_SECONDS = 60.0
-ORDINARY_USER_ID = 54_321
+ORDINARY_USER_ID, STARTING_USER_ID = 54_321, 54_322
+STARTS, LATEST_SECONDS = 60, 0.05  # a start takes half as long
 HELLO = """
 require('http').createServer((request, response) => response.end('hello'))
   .listen(Number(process.env.PORT), process.env.HOST);
@@ -181,6 +182,58 @@ async def test_a_stopped_dev_server_is_gone_and_a_closed_one_goes_on(
         assert await fetch(url) == "hello"
     await sandbox.stop()
     await until_gone("demo", tmp_path)
+
+
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(
+    runtime: BubblewrapRuntime, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        task = runtime.task(HOME_DIR, "check", ("sleep", "4242"), {})
+        try:
+            await task.start()
+            while await task.read() is not None:
+                pass
+        finally:
+            await task.close()
+
+    for number in range(STARTS):
+        one = asyncio.create_task(run())
+        await asyncio.wait({one}, timeout=number * LATEST_SECONDS / STARTS)
+        one.cancel()
+        done, _ = await asyncio.wait({one}, timeout=BOUND_SECONDS)
+        assert done
+    await until_gone("demo", tmp_path)
+
+
+@pytest.mark.parametrize("user_id", [0, STARTING_USER_ID])
+async def test_an_owner_that_is_killed_at_any_moment_of_a_start_leaves_nothing(
+    tmp_path: Path, user_id: int
+) -> None:
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    os.chown(state_dir, user_id, user_id)
+    open_way(state_dir)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.killed_owners", str(state_dir)),
+        *(str(user_id), str(STARTS), str(LATEST_SECONDS)),
+    )
+    async with asyncio.timeout(BOUND_SECONDS):
+        assert await process.wait() == 0
+    settings = Settings.read({}, state_dir=str(state_dir))
+    projects = [user_of(str(number), settings) for number in range(STARTS)]
+    for user in projects if user_id == 0 else [user_id]:
+        await until_nothing_runs_as(user)
+
+
+async def test_what_an_earlier_owner_has_left_ends_with_the_next_start(
+    make: Make, tmp_path: Path
+) -> None:
+    user_id = user_of("demo", Settings.read({}, state_dir=str(tmp_path)))
+    left = await asyncio.create_subprocess_exec("sleep", "4242", user=user_id, group=user_id)
+    assert running("demo", tmp_path)
+    await make().start()
+    async with asyncio.timeout(BOUND_SECONDS):
+        assert await left.wait() == -signal.SIGKILL
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -353,28 +406,42 @@ async def test_system_calls_that_no_app_needs_are_refused(runtime: BubblewrapRun
     assert await inside(runtime, "grep '^Seccomp:' /proc/self/status") == "Seccomp:\t2"
 
 
-async def test_an_app_is_told_our_registry_and_certificates_and_not_our_proxy(
-    runtime: BubblewrapRuntime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("mark", ["install", "check"])
+async def test_an_install_is_told_our_registry_and_nothing_is_told_a_login(
+    runtime: BubblewrapRuntime,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    mark: str,
 ) -> None:
     certificates = tmp_path / "ours.pem"
     certificates.write_text("ours")
-    monkeypatch.setenv("npm_config_registry", "https://npm.example.com/")
-    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy.example.com:3128")
-    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates))
-    assert await runtime.environment() == {
-        "NPM_CONFIG_REGISTRY": "https://npm.example.com/",
+    own = {
+        "NPM_CONFIG_REGISTRY": "https://me:secret@npm.example.com:8443/a/",
         "HTTPS_PROXY": "http://user:secret@proxy.example.com:3128",
     }
-    script = 'env; cat "$NODE_EXTRA_CA_CERTS"'
-    task = runtime.task(APP_DIR, "check", ("sh", "-c", script), {"PORT": "1"})
+    monkeypatch.setenv("npm_config_registry", own["NPM_CONFIG_REGISTRY"])
+    monkeypatch.setenv("HTTPS_PROXY", own["HTTPS_PROXY"])
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificates))
+    assert await runtime.environment() == own
+    script = 'env; cat "$NODE_EXTRA_CA_CERTS"; exec sleep 4242'
+    task = runtime.task(APP_DIR, mark, ("sh", "-c", script), {"PORT": "1"})
     output = b""
     await task.start()
-    while (part := await task.read()) is not None:
-        output += part[1]
-    assert await task.exit_code() == 0
-    assert {b"NPM_CONFIG_REGISTRY=https://npm.example.com/", b"PORT=1"} <= set(output.split())
-    assert output.endswith(b"ours")
+    while not output.endswith(b"ours"):
+        part = await task.read()
+        assert part is not None
+        output += part[1] if part[0] == "stdout" else b""
+    told = b"NPM_CONFIG_REGISTRY=https://npm.example.com:8443/a/"
+    assert (told in output.split()) == (mark == "install")
+    assert b"PORT=1" in output.split()
+    seen = [word for p in running("demo", tmp_path) for word in p.cmdline()]
+    await task.end()
     assert b"secret" not in output
+    assert "--setenv" in seen
+    assert not any("secret" in word for word in seen)
+    assert ("apps are not told the login" in caplog.text) == (mark == "install")
+    assert "secret" not in caplog.text
 
 
 async def test_signals_that_we_ignore_are_not_ignored_inside(runtime: BubblewrapRuntime) -> None:
@@ -417,6 +484,42 @@ async def test_processes_are_limited_for_one_sandbox_and_not_for_its_neighbour(m
     assert 10 < int(told.split()[-1]) < 60
 
 
+#: Has as many processes as it may.
+CROWD = """
+my $child = 1;
+while (defined $child) { $child = fork; if (defined $child && !$child) { sleep 4242; exit } }
+$| = 1; print "full"; sleep 4242;
+"""
+
+
+async def test_a_sandbox_that_is_full_of_processes_can_be_written_to(
+    make: Make, tmp_path: Path
+) -> None:
+    sandbox = make(sandbox_pids=60)
+    await sandbox.start()
+    settings = Settings.read({}, state_dir=str(tmp_path), sandbox_pids=60)
+    runtime = BubblewrapRuntime("demo", settings)
+    await runtime.obtain()
+    crowd = runtime.task(HOME_DIR, "check", ("perl", "-e", CROWD), {})
+    await crowd.start()
+    assert await crowd.read() == ("stdout", b"full")
+    await sandbox.write_files({"a.txt": "text"})
+    assert await inside(runtime, "cat a.txt") == "text"
+    await crowd.end()
+    await runtime.close()
+
+
+async def told(runtime: BubblewrapRuntime, script: str) -> str:
+    """Run a script as an app's command in the project's directory; return what it prints."""
+    task = runtime.task(APP_DIR, "check", ("sh", "-c", script), {})
+    output = b""
+    await task.start()
+    while (part := await task.read()) is not None:
+        output += part[1]
+    await task.close()
+    return output.decode().strip()
+
+
 async def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
     settings = Settings.read(
         {}, state_dir=str(tmp_path), sandbox_memory_mib=256, sandbox_file_mib=20, sandbox_pids=77
@@ -424,8 +527,10 @@ async def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
     runtime = BubblewrapRuntime("demo", settings)
     await runtime.obtain()
     try:
-        limits = await inside(runtime, "prlimit --raw --noheadings -o RESOURCE,SOFT,HARD")
-        sizes = await inside(
+        ask = "prlimit --pid %s --raw --noheadings -o RESOURCE,SOFT,HARD"
+        limits = await told(runtime, ask % "$$")
+        assert await told(runtime, ask % 1) == limits  # an app may have it do what it likes
+        sizes = await told(
             runtime, "stat -f -c '%b %S' /tmp /dev/shm; nice; cat /proc/self/oom_score_adj"
         )
     finally:
@@ -436,7 +541,7 @@ async def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
         ("FSIZE", 20 * 1024 * 1024),
         ("NPROC", 77),
         ("NOFILE", 16_384),
-        ("CORE", 0),
+        ("CORE", 1),
     ):
         assert held[name] == [str(value)] * 2
     *spaces, niceness, badness = sizes.splitlines()

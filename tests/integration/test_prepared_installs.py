@@ -16,13 +16,14 @@ import aiohttp
 import pytest
 
 from actors.errors import SandboxUnavailable
+from actors.sandbox.bubblewrap import BubblewrapRuntime
 from actors.sandbox.builder import BUILDER_ID, CPU_SHARE, Builder
 from actors.sandbox.cache import open_cache
 from actors.sandbox.choose import bubblewrap_sandbox, docker_sandbox
 from actors.sandbox.container import container_names
 from actors.sandbox.docker import DockerRuntime
 from actors.sandbox.doors import DoorConnector
-from actors.sandbox.layout import APP_DIR
+from actors.sandbox.layout import APP_DIR, HOME_DIR
 from actors.sandbox.reap import reap
 from actors.sandbox.recipe import Recipe
 from actors.sandbox.runtime import Runtime
@@ -49,6 +50,8 @@ fs.writeFileSync(process.env.HOME + '/.npmrc', 'registry=http://127.0.0.1:1/');
 """
 #: Leaves an install that was cut short in the middle of its unpacking.
 LEFT_STAGE = "touch node_modules/planted && cp -r . ~/.codegen-template && rm -r node_modules"
+#: Has closed the place where an install is unpacked.
+CLOSED_STAGE = "mkdir -p .codegen-template/node_modules/x; chmod -R 0 .codegen-template"
 
 
 def app(server: str = SERVER, **members: object) -> dict[str, str]:
@@ -156,7 +159,7 @@ async def test_the_second_project_gets_the_install_of_a_builder_and_asks_no_regi
     assert "$ npm install" in second.texts("progress")
 
 
-async def test_a_builder_starts_afresh_and_what_cannot_be_unpacked_is_given_up(
+async def test_a_builder_starts_afresh_and_what_was_cut_is_prepared_anew(
     street: Street,
 ) -> None:
     first, second = SandboxLines(), SandboxLines()
@@ -172,11 +175,13 @@ async def test_a_builder_starts_afresh_and_what_cannot_be_unpacked_is_given_up(
     with tarfile.open(path) as tar:
         names = {name.split("/")[1] for name in tar.getnames() if "/" in name}
     assert names == {".package-lock.json", "is-number"}
-    path.write_bytes(b"no tar")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1024])
     assert await street.serve(street.project("second", second), app()) == "seven: true"
     assert "$ npm install" in second.texts("progress")
-    assert not path.exists()
-    assert await street.until_prepared("none") == path.with_suffix(".none")
+    assert await street.until_prepared() == path
+    with tarfile.open(path) as tar:
+        assert {name.split("/")[1] for name in tar.getnames() if "/" in name} == names
 
 
 async def test_who_leaves_takes_the_builder_along(street: Street) -> None:
@@ -267,5 +272,33 @@ async def test_bubblewrap_shares_installs_as_well(tmp_path: Path) -> None:
         assert await street.serve(other, app(name="second")) == "seven: true"
         await second.wait_for_line(UNPACKED)
         assert "$ npm install" not in second.texts("progress")
+    finally:
+        await street.close()
+
+
+@pytest.mark.usefixtures("bubblewrap")
+async def test_a_project_that_cannot_unpack_installs_for_itself_and_takes_it_from_nobody(
+    tmp_path: Path,
+) -> None:
+    street = Street(Settings.read({}, state_dir=str(tmp_path / "s")), bubblewrap_sandbox)
+    cut, closed = SandboxLines(), SandboxLines()
+    try:
+        await street.serve(street.project("first", SandboxLines()), app())
+        await wait_until(lambda: any(street.templates.glob("*.tar")))
+        [path] = street.templates.glob("*.tar")
+        whole = path.read_bytes()
+        path.write_bytes(b"x" * 1024 + whole[1024:])  # it ends as it should
+        assert await street.serve(street.project("second", cut), app()) == "seven: true"
+        assert "$ npm install" in cut.texts("progress")
+        path.write_bytes(whole)
+        sandbox = street.project("third", closed)
+        await sandbox.start()
+        runtime = BubblewrapRuntime("third", street.settings)
+        await runtime.obtain()
+        await runtime.run_short(HOME_DIR, CLOSED_STAGE)
+        assert await street.serve(sandbox, app()) == "seven: true"
+        await closed.wait_for_line(UNPACKED)
+        assert list(street.templates.iterdir()) == [path]
+        await runtime.close()
     finally:
         await street.close()

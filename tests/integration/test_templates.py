@@ -57,6 +57,15 @@ async def test_what_is_not_whole_or_too_large_is_not_kept(cache: Cache, content:
     assert list((cache.templates.parent / "drafts").iterdir()) == []
 
 
+async def test_one_that_was_cut_on_the_disk_is_prepared_anew(cache: Cache) -> None:
+    templates = Templates(cache)
+    await templates.keep("k", in_parts(packed()))
+    for content in (packed()[:1200], b""):
+        (cache.templates / "k.tar").write_bytes(content)
+        assert templates.open("k") is None
+        assert not templates.is_settled("k")
+
+
 async def test_after_some_days_an_install_is_prepared_anew(cache: Cache) -> None:
     templates = Templates(cache)
     await templates.keep("k", in_parts(packed()))

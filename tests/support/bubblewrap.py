@@ -26,7 +26,11 @@ LOOK_SECONDS = 0.01
 
 def running(project_id: str, state_dir: Path) -> list[psutil.Process]:
     """Return what runs of a project of a service of root's: it has a user of its own."""
-    user_id = user_of(project_id, Settings.read({}, state_dir=str(state_dir)))
+    return running_as(user_of(project_id, Settings.read({}, state_dir=str(state_dir))))
+
+
+def running_as(user_id: int) -> list[psutil.Process]:
+    """Return what runs as this user."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -39,8 +43,13 @@ def running(project_id: str, state_dir: Path) -> list[psutil.Process]:
 
 async def until_gone(project_id: str, state_dir: Path) -> None:
     """Return when nothing of a project runs."""
+    await until_nothing_runs_as(user_of(project_id, Settings.read({}, state_dir=str(state_dir))))
+
+
+async def until_nothing_runs_as(user_id: int) -> None:
+    """Return when nothing runs as this user."""
     async with asyncio.timeout(BOUND_SECONDS):
-        while running(project_id, state_dir):  # noqa: ASYNC110  # the kernel tells nobody
+        while running_as(user_id):  # noqa: ASYNC110  # the kernel tells nobody
             await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -30,13 +30,14 @@ DESCRIPTORS = {name: 10 + number for number, name in enumerate(ETC_FILES)}
 
 
 def line(enclosure: Enclosure, environment: dict[str, str] | None = None) -> str:
-    words = command_line(enclosure, 4242, DESCRIPTORS, environment or {}, ["node", "x y"])
+    words = command_line(enclosure, DESCRIPTORS, environment or {}, ["node", "x y"])
     return "|".join(words)
 
 
 def test_an_ordinary_user_binds_the_places_themselves_and_stays_who_it_is() -> None:
     text = line(OURS)
-    assert text.startswith("setpriv|--no-new-privs|--pdeathsig|KILL|--|sh|-c|")
+    assert text.startswith("sh|-c|")
+    assert "|setpriv|--no-new-privs|--|prlimit|" in text
     assert "|--bind|/s/h|/home/node|" in text
     assert "|--ro-bind|/s/d|/run/codegen|" in text
     assert "unshare|--mount" not in text
@@ -44,7 +45,8 @@ def test_an_ordinary_user_binds_the_places_themselves_and_stays_who_it_is() -> N
 
 def test_root_binds_what_it_has_bound_elsewhere_and_becomes_the_projects_user() -> None:
     text = line(ROOTS)
-    assert text.startswith("unshare|--mount|--propagation|private|sh|-c|")
+    assert text.startswith("setpriv|--pdeathsig|KILL|--|unshare|--mount|--propagation|private|")
+    assert "|--pid|--mount-proc|--kill-child=KILL|--|sh|-c|" in text
     assert (
         f"|setpriv|--reuid={FIRST_USER_ID + 5}|--regid={FIRST_USER_ID + 5}|--clear-groups|" in text
     )
@@ -53,9 +55,12 @@ def test_root_binds_what_it_has_bound_elsewhere_and_becomes_the_projects_user() 
     assert "|--ro-bind|/mnt/1|/run/codegen|" in text
 
 
-def test_the_command_comes_last_behind_its_limits() -> None:
-    limits = "prlimit|--data=1000|--fsize=500|--nproc=50|--nofile=60|--core=0|--"
-    assert line(OURS).endswith(f"|--chdir|/home|--|{limits}|node|x y")
+def test_limits_hold_for_the_first_process_inside_as_far_as_a_users_own_are_not_counted() -> None:
+    limits = "|prlimit|--data=1000|--fsize=500|--nofile=60|--core=1|"
+    assert f"{limits}--nproc=50|--|env|--default-signal|nice|-n|5|/usr/bin/bwrap|" in line(ROOTS)
+    assert line(ROOTS).endswith("|--chdir|/home|--|node|x y")
+    assert f"{limits}--|env|--default-signal|nice|-n|5|/usr/bin/bwrap|" in line(OURS)
+    assert line(OURS).endswith("|--chdir|/home|--|prlimit|--nproc=50|--|node|x y")
 
 
 def test_every_namespace_is_new_and_all_else_is_dropped() -> None:
@@ -75,7 +80,7 @@ def test_system_calls_are_filtered_where_there_is_a_filter() -> None:
     descriptors = {**DESCRIPTORS, FILTER: 99}
     assert set(OURS.files) == set(ETC_FILES)
     assert filtered.files[FILTER] == b"program"
-    words = command_line(filtered, 4242, descriptors, {}, ["true"])
+    words = command_line(filtered, descriptors, {}, ["true"])
     assert words[words.index("--seccomp") + 1] == "99"
     assert "--seccomp" not in line(OURS)
 
