@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from actors.errors import InstallFailed, SandboxError, SandboxUnavailable
+from actors.sandbox import enclosed
 from actors.sandbox.bubblewrap import BubblewrapRuntime
 from actors.sandbox.choose import bubblewrap_sandbox
 from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
@@ -223,6 +224,24 @@ async def test_an_owner_that_is_killed_at_any_moment_of_a_start_leaves_nothing(
     projects = [user_of(str(number), settings) for number in range(STARTS)]
     for user in projects if user_id == 0 else [user_id]:
         await until_nothing_runs_as(user)
+
+
+async def test_a_command_that_does_not_end_when_it_is_killed_is_left_to_the_kernel(
+    runtime: BubblewrapRuntime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stands in for it has a child outside that holds its output open."""
+    script = "sleep 4242 & echo $!; echo ready >&0; read -r go; wait"
+    monkeypatch.setattr(enclosed, "command_line", lambda *_: ["sh", "-c", script])
+    monkeypatch.setattr(enclosed, "END_SECONDS", 0.1)
+    task = runtime.task(HOME_DIR, "check", (), {})
+    await task.start()
+    part = await task.read()
+    assert part is not None
+    reading = asyncio.create_task(task.read())
+    await task.end()
+    assert "has not ended 0.1 s after it was killed" in caplog.text
+    assert await reading is None
+    os.kill(int(part[1]), signal.SIGKILL)
 
 
 async def test_what_an_earlier_owner_has_left_ends_with_the_next_start(
