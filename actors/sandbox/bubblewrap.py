@@ -8,6 +8,7 @@ its next life starts another one in the same folder. A small command takes 24 ms
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import platform
@@ -236,13 +237,14 @@ def _own_registry() -> dict[str, str]:
 
 async def _end_all_of(user_id: int) -> None:
     """Kill all processes of a project's user, as that user, in all namespaces."""
-    process = await asyncio.create_subprocess_exec(
-        *(*become(user_id), "--", "sh", "-c", "kill -KILL -1"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,  # there is none, mostly
-        env={"PATH": HOST_PATH},
-    )
-    await process.wait()
+    with contextlib.suppress(FileNotFoundError):  # without setpriv none has ever been started
+        process = await asyncio.create_subprocess_exec(
+            *(*become(user_id), "--", "sh", "-c", "kill -KILL -1"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,  # there is none, mostly
+            env={"PATH": HOST_PATH},
+        )
+        await process.wait()
 
 
 def _extra_certificates() -> str | None:

@@ -157,8 +157,9 @@ class EnclosedTask:
                 await self._process.wait()
         except TimeoutError:
             log.error("a command has not ended %g s after it was killed", END_SECONDS)
-            for task in (*self._readings, *filter(None, [self._draining])):
-                task.cancel()
+            readings, self._readings = self._readings, {}  # who reads sees the end
+            for reading in readings:
+                reading.cancel()
 
     async def _drain(self) -> None:
         while await self.read() is not None:

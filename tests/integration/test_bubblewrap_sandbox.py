@@ -10,6 +10,7 @@ import platform
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from actors.errors import InstallFailed, SandboxError, SandboxUnavailable
+from actors.sandbox import enclosed
 from actors.sandbox.bubblewrap import BubblewrapRuntime
 from actors.sandbox.choose import bubblewrap_sandbox
 from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
@@ -207,12 +209,14 @@ async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(
 
 @pytest.mark.parametrize("user_id", [0, STARTING_USER_ID])
 async def test_an_owner_that_is_killed_at_any_moment_of_a_start_leaves_nothing(
-    tmp_path: Path, user_id: int
+    user_id: int,
 ) -> None:
-    state_dir = tmp_path / "state"
-    state_dir.mkdir()
+    with tempfile.TemporaryDirectory(prefix="codegen-") as directory:  # pytest's are closed
+        await leave_nothing(Path(directory), user_id)
+
+
+async def leave_nothing(state_dir: Path, user_id: int) -> None:
     os.chown(state_dir, user_id, user_id)
-    open_way(state_dir)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.killed_owners", str(state_dir)),
         *(str(user_id), str(STARTS), str(LATEST_SECONDS)),
@@ -223,6 +227,24 @@ async def test_an_owner_that_is_killed_at_any_moment_of_a_start_leaves_nothing(
     projects = [user_of(str(number), settings) for number in range(STARTS)]
     for user in projects if user_id == 0 else [user_id]:
         await until_nothing_runs_as(user)
+
+
+async def test_a_command_that_does_not_end_when_it_is_killed_is_left_to_the_kernel(
+    runtime: BubblewrapRuntime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stands in for it has a child outside that holds its output open."""
+    script = "sleep 4242 & echo $!; echo ready >&0; read -r go; wait"
+    monkeypatch.setattr(enclosed, "command_line", lambda *_: ["sh", "-c", script])
+    monkeypatch.setattr(enclosed, "END_SECONDS", 0.1)
+    task = runtime.task(HOME_DIR, "check", (), {})
+    await task.start()
+    part = await task.read()
+    assert part is not None
+    reading = asyncio.create_task(task.read())
+    await task.end()
+    assert "has not ended 0.1 s after it was killed" in caplog.text
+    assert await reading is None
+    os.kill(int(part[1]), signal.SIGKILL)
 
 
 async def test_what_an_earlier_owner_has_left_ends_with_the_next_start(
