@@ -199,6 +199,7 @@ class BubblewrapRuntime:
                 self._settings,
                 most_processes=_most(resource.RLIMIT_NPROC),
                 most_open_files=_most(resource.RLIMIT_NOFILE),
+                most_core_bytes=_most(resource.RLIMIT_CORE),
             ),
             extra_certificates=_extra_certificates(),
             system_calls=system_call_filter(platform.machine()),

@@ -112,6 +112,7 @@ class Limits:
     file_bytes: int
     processes: int
     open_files: int
+    core_bytes: int = 1  # where cores go to a program, the kernel does not heed 0: core(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,9 @@ class Enclosure:
         return files if self.system_calls is None else {**files, FILTER: self.system_calls}
 
 
-def limits_of(settings: Settings, most_processes: int, most_open_files: int) -> Limits:
+def limits_of(
+    settings: Settings, most_processes: int, most_open_files: int, most_core_bytes: int
+) -> Limits:
     """Return the limits that the settings ask for, as far as our own allow."""
     memory_bytes = settings.sandbox_memory_mib * 1024 * 1024
     return Limits(
@@ -147,6 +150,7 @@ def limits_of(settings: Settings, most_processes: int, most_open_files: int) -> 
         file_bytes=settings.sandbox_file_mib * 1024 * 1024,
         processes=min(settings.sandbox_pids, most_processes),
         open_files=min(MAX_OPEN_FILES, most_open_files),
+        core_bytes=min(1, most_core_bytes),
     )
 
 
@@ -279,5 +283,5 @@ def _limits(limits: Limits) -> list[str]:
         f"--data={limits.memory_bytes}",
         f"--fsize={limits.file_bytes}",
         f"--nofile={limits.open_files}",
-        "--core=1",  # where cores go to a program, the kernel does not heed 0: core(5)
+        f"--core={limits.core_bytes}",
     ]

@@ -126,15 +126,15 @@ def test_a_small_script_runs_in_its_directory() -> None:
 def test_limits_are_those_of_the_settings_as_far_as_ours_allow() -> None:
     settings = Settings.read({}, sandbox_memory_mib=256, sandbox_file_mib=20, sandbox_pids=100)
     mib = 1024 * 1024
-    assert limits_of(settings, 10**9, 10**9) == Limits(
+    assert limits_of(settings, 10**9, 10**9, 10**9) == Limits(
         memory_bytes=256 * mib,
         temporary_bytes=64 * mib,
         file_bytes=20 * mib,
         processes=100,
         open_files=16_384,
     )
-    lowered = limits_of(settings, most_processes=40, most_open_files=1_024)
-    assert (lowered.processes, lowered.open_files) == (40, 1_024)
+    lowered = limits_of(settings, 40, 1_024, 0)
+    assert (lowered.processes, lowered.open_files, lowered.core_bytes) == (40, 1_024, 0)
 
 
 def test_a_project_of_a_service_has_a_user_of_its_own_in_the_range_that_nobody_uses() -> None:
