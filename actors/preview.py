@@ -147,6 +147,8 @@ class Preview:
             return  # the agent is leaving
         except ServiceError as error:
             log.warning("%s: its app stays down: %s", self._journal.state.project_id, error)
+        except Exception:
+            log.exception("%s: its app stays down", self._journal.state.project_id)
         self._task = None
         await self._on_end()
 
