@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psutil
+import pytest
 
 from tests.acceptance.test_docker_story import text_of, woken
 from tests.acceptance.test_live_preview import app_of, greeting
@@ -11,6 +12,8 @@ from tests.support.browsing import browsing
 from tests.support.bubblewrap import running, until_gone
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import ServiceFactory, Viewer
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 async def test_an_app_survives_the_kill_of_its_actor_and_of_the_gateway(

@@ -10,6 +10,8 @@ from tests.support.docker import DockerEngine
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import ServiceFactory, Viewer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SERVER = """
 const http = require('http'), fs = require('fs');
 http.createServer((request, response) => {

@@ -28,6 +28,8 @@ PAGE = """\
 MAIN = """\
 import { greeting } from './greeting.js';
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 const show = (text) => { document.querySelector('#greeting').textContent = text; };
 show(greeting);
 import.meta.hot.accept('./greeting.js', (changed) => show(changed.greeting));

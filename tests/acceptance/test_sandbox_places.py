@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.acceptance.test_docker_story import BASE, environment, is_running
 from tests.support.docker import DockerEngine
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import ServiceFactory, Viewer
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 async def test_a_run_waits_for_a_place_and_its_viewers_are_told_why(

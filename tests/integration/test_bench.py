@@ -9,6 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 MAX_SECONDS = 100.0
 CASES = ("stream", "journal", "revive", "recovery", "storm", "parser", "sandbox")
 

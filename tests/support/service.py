@@ -211,6 +211,12 @@ class Viewer:
         return [frame["type"] for frame in self.frames]
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the processes that a test starts run without the measuring of coverage."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 class ServiceFactory:
     """Makes services and ends them all."""
 
