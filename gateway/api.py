@@ -113,15 +113,17 @@ def _sandbox(context: Context) -> dict[str, Any]:
     chosen: dict[str, Any] = {"kind": context.sandbox.kind, "note": context.sandbox.note}
     if context.sandbox.kind == "static":
         return chosen
+    in_containers = context.sandbox.kind == "docker"
     return {
         **chosen,
-        "image": settings.sandbox_image,
-        "runtime": settings.sandbox_runtime or None,
+        "image": settings.sandbox_image if in_containers else None,
+        "runtime": settings.sandbox_runtime or None if in_containers else None,
         "limits": {
             "memoryMib": settings.sandbox_memory_mib,
-            "cpus": settings.sandbox_cpus,
+            "cpus": settings.sandbox_cpus if in_containers else None,
             "pids": settings.sandbox_pids,
             "fileMib": settings.sandbox_file_mib,
+            "diskMib": settings.sandbox_disk_mib or None,
         },
     }
 

@@ -125,7 +125,13 @@ async def test_the_status_of_sandboxes_that_run_commands_tells_their_image_and_l
         "note": "No seccomp.",
         "image": "node:22-slim",
         "runtime": None,
-        "limits": {"memoryMib": 1024, "cpus": 2.0, "pids": 512, "fileMib": 512},
+        "limits": {
+            "memoryMib": 1024,
+            "cpus": 2.0,
+            "pids": 512,
+            "fileMib": 512,
+            "diskMib": 4096,
+        },
     }
 
 
