@@ -36,7 +36,10 @@ _OWN = f"{HOME_DIR}/.codegen-draft-own"  # the draft's dependencies share no fil
 _CHECKED = f"{HOME_DIR}/.codegen-checked"  # as old as the last check
 _CACHES = ".cache .vite .vite-temp"  # in node_modules: what tools write there in place
 
-_EACH_MODULES = "find . -type d -name node_modules -prune | while IFS= read -r path; do"
+# A name with a line's end in it, which no tool makes, shows as two that are left out.
+_EACH_MODULES = """\
+find . -type d -name node_modules -prune | while IFS= read -r path; do
+  case $path in ./node_modules | ./*/node_modules) ;; *) continue ;; esac"""
 
 _BEGIN = f"""\
 rm -rf {DRAFT.directory} {FORMER_DIR} {_OWN} && mkdir {DRAFT.directory} || exit 1

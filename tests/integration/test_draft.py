@@ -206,6 +206,7 @@ async def test_a_second_draft_shares_nothing_with_the_first(sandbox: Workspace) 
 async def test_a_draft_is_made_whatever_the_app_has_made_of_its_place(sandbox: Workspace) -> None:
     await inside(sandbox, "ln -s app ../draft; ln -s app ../former; mkdir ../.codegen-order")
     await inside(sandbox, "rm -rf node_modules; ln -s /etc node_modules")
+    await inside(sandbox, "name=$(printf 'a\\nb'); mkdir -p \"$name/node_modules\"")
     await sandbox.draft.begin()
     await sandbox.draft.write_files({"page.txt": "two"})
     await sandbox.draft.take_over(replace(FEW, changed=["page.txt"], gone=[]))
