@@ -16,6 +16,8 @@ from tests.support.docker import DockerEngine
 from tests.support.openrouter import ScriptedOpenRouter
 from tests.support.service import WAIT_SECONDS, ServiceFactory, Viewer
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 PAGE = """\
@@ -28,7 +30,6 @@ PAGE = """\
 MAIN = """\
 import { greeting } from './greeting.js';
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
 
 const show = (text) => { document.querySelector('#greeting').textContent = text; };
 show(greeting);
