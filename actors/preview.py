@@ -8,8 +8,9 @@ by a run, is watched over until the sandbox is stopped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 from actors import events as ev
 from actors.errors import (
@@ -78,16 +79,17 @@ class Preview:
             raise problem
         await self._deployment.look()
         if not self._deployment.is_serving:
-            project_id = self._journal.state.project_id
-            self._stage = "reading the files"
-            self._task = asyncio.create_task(self._work(), name=f"preview-{project_id}")
+            self._begin("reading the files", self._open())
 
     def accompany(self) -> None:
         """Have the last good state up beside a run, or behind one that was stopped."""
         if self._task is None and not self._deployment.is_serving:
-            project_id = self._journal.state.project_id
-            self._stage = "starting the app as it was"
-            self._task = asyncio.create_task(self._bring_back(), name=f"preview-{project_id}")
+            self._begin("starting the app as it was", self._bring_back())
+
+    def _begin(self, stage: str, work: Coroutine[None, None, None]) -> None:
+        self._stage = stage
+        project_id = self._journal.state.project_id
+        self._task = asyncio.create_task(work, name=f"preview-{project_id}")
 
     def watch(self, sandbox: Sandbox) -> None:
         """Keep the app alive whose dev server this sandbox has started."""
@@ -97,13 +99,9 @@ class Preview:
         """Keep the app alive no longer: it is somebody else's."""
         self._vigil.cancel()
 
-    async def give_way(self) -> None:
-        """Leave the sandbox to a run: try no files beside it."""
-        await self._stop_opening()
-
     async def stop(self) -> None:
         """Start nothing more: the sandbox is to be stopped."""
-        await self._stop_opening()
+        await self.give_way()
         await self._vigil.stop()
 
     async def remove_sandbox(self) -> None:
@@ -111,8 +109,11 @@ class Preview:
         await self.stop()
         await self._deployment.remove()
 
-    async def _stop_opening(self) -> None:
-        """Cancel the task and wait for its end; a failure that nobody was told is forgotten."""
+    async def give_way(self) -> None:
+        """Leave the sandbox to a run: try no files beside it.
+
+        The task is cancelled and its end waited for; a failure that nobody was told is forgotten.
+        """
         task, self._task = self._task, None
         self._problem = None
         if task is not None:
@@ -120,35 +121,37 @@ class Preview:
             await asyncio.wait([task])
             await self._journal.settled()  # what the task had begun to record counts
 
-    async def _work(self) -> None:
-        """Start the app; only cancelling leaves what follows to whoever cancelled."""
+    async def _open(self) -> None:
+        with contextlib.suppress(Fenced):  # the agent is leaving
+            self._problem = await self._start(self._start_app)
+            await self._end()
+
+    async def _bring_back(self) -> None:
+        with contextlib.suppress(Fenced):  # the agent is leaving
+            await self._start(self._serve_good)
+            await self._end()
+
+    async def _start(self, start: Callable[[], Awaitable[None]]) -> ServiceError | None:
+        """Start the app in our turn; returns what it has failed with.
+
+        Only cancelling leaves what follows to whoever cancelled.
+        """
         project_id = self._journal.state.project_id
         try:
             async with self._deployment.turn:
                 if not self._deployment.is_serving:  # by the vigil, a moment ago
-                    await self._start_app()
+                    await start()
         except Fenced:
-            return  # the agent is leaving
+            raise
         except ServiceError as error:
             log.warning("%s: its app cannot be started: %s", project_id, error)
-            self._problem = error
+            return error
         except Exception:
             log.exception("%s: its app cannot be started", project_id)
-            self._problem = InternalError()
-        self._task = None
-        await self._on_end()
+            return InternalError()
+        return None
 
-    async def _bring_back(self) -> None:
-        try:
-            async with self._deployment.turn:
-                if not self._deployment.is_serving:
-                    await self._serve_good()
-        except Fenced:
-            return  # the agent is leaving
-        except ServiceError as error:
-            log.warning("%s: its app stays down: %s", self._journal.state.project_id, error)
-        except Exception:
-            log.exception("%s: its app stays down", self._journal.state.project_id)
+    async def _end(self) -> None:
         self._task = None
         await self._on_end()
 

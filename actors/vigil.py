@@ -24,9 +24,7 @@ PROBE_PAUSE_SECONDS = 30.0
 PROBES = 2  # without an answer, in a row: it hangs
 ANSWER_SECONDS = 10.0
 STEADY_SECONDS = 60.0  # a server that has served for so long counts as one that works
-FIRST_PAUSE_SECONDS = (
-    1.0  # before the first restart in a row; twice as long before each further one
-)
+FIRST_PAUSE_SECONDS = 1.0  # before a restart; twice as long before each further one in a row
 MAX_RESTARTS = 5  # in a row; the last one comes 16 s after what made it necessary
 
 LEFT = "It is not started again until somebody opens it, or the next run."
