@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.docker",
     "tests.support.bubblewrap",
+    "tests.support.fetch",
     "tests.support.openrouter",
     "tests.support.model_client",
     "tests.support.service",

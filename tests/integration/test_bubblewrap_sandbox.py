@@ -11,10 +11,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import aiohttp
 import psutil
 import pytest
 
@@ -22,14 +21,14 @@ from actors.errors import InstallFailed, SandboxError, SandboxUnavailable
 from actors.sandbox import enclosed
 from actors.sandbox.bubblewrap import BubblewrapRuntime
 from actors.sandbox.choose import bubblewrap_sandbox
-from actors.sandbox.doors import DoorConnector, door_directory, remove_door_directory
+from actors.sandbox.doors import door_directory, remove_door_directory
 from actors.sandbox.enclosed import MAX_SHORT_BYTES
 from actors.sandbox.layout import APP_DIR, HOME_DIR, NOTE_FILE
 from actors.sandbox.namespace import user_of
 from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
-from gateway.doors import Doors
 from tests.support.bubblewrap import open_way, running, until_gone, until_nothing_runs_as
+from tests.support.fetch import Fetch
 from tests.support.sandbox_log import SandboxLines
 
 BOUND_SECONDS = 60.0
@@ -40,7 +39,6 @@ require('http').createServer((request, response) => response.end('hello'))
   .listen(Number(process.env.PORT), process.env.HOST);
 """
 Make = Callable[..., Workspace]
-Fetch = Callable[[str], Awaitable[str]]
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
 
@@ -70,20 +68,6 @@ async def runtime(tmp_path: Path) -> AsyncIterator[BubblewrapRuntime]:
     await runtime.obtain()
     yield runtime
     await runtime.remove()
-
-
-@pytest.fixture
-async def fetch(tmp_path: Path) -> AsyncIterator[Fetch]:
-    """Ask an app as the gateway does, and return the text of its answer."""
-    doors = Doors(Settings.read({}, state_dir=str(tmp_path)))
-    async with aiohttp.ClientSession(connector=DoorConnector(doors.find)) as session:
-
-        async def fetch_one(url: str) -> str:
-            async with session.get(url, headers={"Host": "demo.localhost"}) as response:
-                return await response.text()
-
-        yield fetch_one
-    doors.close()
 
 
 async def inside(runtime: BubblewrapRuntime, script: str) -> str:

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiodocker
@@ -36,6 +36,7 @@ from actors.sandbox.workspace import Workspace
 from actors.settings import Settings
 from gateway.doors import Doors
 from tests.support.docker import DockerEngine
+from tests.support.fetch import Fetch
 from tests.support.registry import Registry
 from tests.support.sandbox_log import SandboxLines
 
@@ -48,7 +49,6 @@ http.createServer((request, response) => {
 console.log('listening');
 """
 MakeSandbox = Callable[..., Workspace]
-Fetch = Callable[[str], Awaitable[str]]
 
 
 @pytest.fixture
@@ -74,20 +74,6 @@ async def make(
         finally:
             await sandbox.close()
     shutil.rmtree(Settings.read({}, state_dir=str(tmp_path)).run_dir, ignore_errors=True)
-
-
-@pytest.fixture
-async def fetch(tmp_path: Path) -> AsyncIterator[Fetch]:
-    """Ask an app as the gateway does, and return the text of its answer."""
-    doors = Doors(Settings.read({}, state_dir=str(tmp_path)))
-    async with aiohttp.ClientSession(connector=DoorConnector(doors.find)) as session:
-
-        async def fetch_one(url: str) -> str:
-            async with session.get(url, headers={"Host": "demo.localhost"}) as response:
-                return await response.text()
-
-        yield fetch_one
-    doors.close()
 
 
 @pytest.fixture
